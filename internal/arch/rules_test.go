@@ -1,0 +1,71 @@
+package arch
+
+// module is the path of the module whose shape is tested.
+const module = "github.com/weftnet/weft"
+
+// A layer is one row of the layer table: packages that stand at one height.
+type layer struct {
+	folders []string // relative to the module; a folder covers those below it that no row names itself
+	why     string   // what the row is for; part of every complaint about it
+}
+
+// layers lists the module's folders from the top down. A package may import
+// rows below its own, and nothing of its own row or above. Packages that
+// import nothing else of this module are helpers: anybody may import them, and
+// they need no row.
+var layers = []layer{
+	{[]string{"cmd", "examples"}, "programs"},
+	{[]string{"overlaytest"}, "the lab in which users test their own programs"},
+	{[]string{"overlay", "relay"}, "the two things a program starts: a node, and the relay that nodes meet at; neither needs the other"},
+	{[]string{"listener", "gossip"}, "ports on top of streams; what relays tell each other"},
+	{[]string{"internal/control"}, "the protocol between a node and its relay, spoken on a session"},
+	{[]string{"stream/streamtest"}, "the conformance suite that every reliability layer passes"},
+	{[]string{"stream/native", "stream/yamux", "stream/sctp"}, "the reliability layers, which know a session only by the interface in stream"},
+	{[]string{"stream"}, "the seam between sessions and reliability layers"},
+	{[]string{"internal/session"}, "the secure transport between two nodes"},
+	{[]string{"internal/handshake", "internal/recovery"}, "parts of a session"},
+	{[]string{"internal/wire"}, "the bytes that sessions exchange"},
+	{[]string{"internal/switchboard"}, "delivers, forwards and refuses frames by node ID"},
+	{[]string{"internal/link"}, "pipes for frames between neighbours"},
+	{[]string{"internal/frame"}, "what links carry"},
+	{[]string{"internal/identity"}, "who a node is"},
+}
+
+// reserved names folders that belong to one user: nobody else may import them.
+var reserved = []struct {
+	folder string
+	users  []string
+	why    string
+}{
+	{"internal/handshake", []string{"internal/session"}, "it is a part of the session, whose goroutine owns its state"},
+	{"internal/recovery", []string{"internal/session"}, "it is a part of the session, whose goroutine owns its state"},
+	{"internal/wire", []string{"internal/session", "internal/recovery", "internal/handshake"}, "only the ends of a session read what it seals"},
+}
+
+// owners says which folder may import a third-party module. A module that can
+// be replaced by editing one folder stays replaceable.
+var owners = []struct {
+	prefix string
+	folder string
+	why    string
+}{
+	{"github.com/weaveworks/mesh", "gossip", "mesh has hazards that gossip alone knows how to hide"},
+	{"github.com/hashicorp/yamux", "stream/yamux", "its streams are conns only through that adapter"},
+	{"github.com/pion/sctp", "stream/sctp", "its streams are conns only through that adapter"},
+	{"github.com/pion/datachannel", "stream/sctp", "its channels are conns only through that adapter"},
+	{"github.com/spf13/cobra", "cmd/weft", "libraries take a Config, only the command has flags"},
+}
+
+// importable lists the modules that importing overlay may bring into a user's
+// program, with the reason. The standard library is always allowed.
+var importable = map[string]string{
+	module:                         "this module",
+	"github.com/sirupsen/logrus":   "Config.Logger",
+	"github.com/fxamacker/cbor/v2": "records and control messages",
+	"github.com/x448/float16":      "needed by cbor",
+	"golang.org/x/crypto":          "Argon2id for network secrets, ChaCha20",
+	"golang.org/x/net":             "HTTP/2 and socket options",
+	"golang.org/x/sys":             "socket options",
+	"golang.org/x/text":            "needed by x/net",
+	"golang.org/x/time":            "rate limits",
+}
