@@ -1,0 +1,83 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+// small keeps a whole run of all transports below a second or two.
+var small = []string{"-rounds", "1", "-bytes", "2097152", "-time", "100ms"}
+
+func TestEveryTransportFillsEveryColumn(t *testing.T) {
+	for _, tr := range transports() {
+		t.Run(tr.Name(), func(t *testing.T) {
+			s, err := measure(t.Context(), tr, budget{bytes: 2 << 20, time: 100 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range []int{bulk, parallel, rttP50, rttP99, openP50} {
+				if s[m] <= 0 {
+					t.Errorf("%s is %v, want more than 0", metrics[m].name, s[m])
+				}
+			}
+			if s[rttP50] > s[rttP99] {
+				t.Errorf("median round trip %v is above the 99th percentile %v", s[rttP50], s[rttP99])
+			}
+		})
+	}
+}
+
+func TestTableHasRatiosAgainstBaselines(t *testing.T) {
+	var out strings.Builder
+	if err := run(t.Context(), small, &out, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"bulk", "MB/s", "tls / tcp", "tcp / tls"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("table lacks %q:\n%s", want, out.String())
+		}
+	}
+}
+
+func TestJSONNamesUnits(t *testing.T) {
+	var out strings.Builder
+	if err := run(t.Context(), append(small, "-json", "-transports", "tcp"), &out, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	var report struct {
+		Units      map[string]string
+		Transports []struct {
+			Name    string
+			Metrics map[string]struct{ Median float64 }
+		}
+	}
+	if err := json.Unmarshal([]byte(out.String()), &report); err != nil {
+		t.Fatal(err)
+	}
+	if report.Units["bulk"] != "MB/s" || len(report.Transports) != 1 || report.Transports[0].Metrics["bulk"].Median <= 0 {
+		t.Errorf("unexpected report:\n%s", out.String())
+	}
+}
+
+func TestBadArgumentsAreRefused(t *testing.T) {
+	for _, args := range [][]string{{"-rounds", "0"}, {"-bytes", "1"}, {"-time", "0s"}, {"-transports", "pigeon"}, {"-nonsense"}} {
+		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
+			t.Errorf("%v: no error", args)
+		}
+	}
+}
+
+func TestMedians(t *testing.T) {
+	rounds := make([]sample, 3)
+	rounds[0][bulk], rounds[1][bulk], rounds[2][bulk] = 30, 10, 20
+	median, spread := medians(rounds)
+	if median[bulk] != 20 || spread[bulk] != 1 {
+		t.Errorf("median %v, spread %v; want 20 and 1", median[bulk], spread[bulk])
+	}
+	if median[rttP50] != 0 || spread[rttP50] != 0 {
+		t.Error("a metric that is always 0 must stay 0")
+	}
+}

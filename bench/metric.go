@@ -1,0 +1,64 @@
+package main
+
+import "slices"
+
+// A metric is a column of the table.
+type metric struct {
+	name  string // also the key in the JSON report
+	unit  string
+	title string
+}
+
+// The metrics, in the order of the columns. MB and GB are powers of ten.
+var metrics = []metric{
+	bulk:       {"bulk", "MB/s", "one stream, 64 KiB writes"},
+	bulkCPU:    {"cpu", "s/GB", "processor time of both ends during bulk"},
+	bulkAllocs: {"allocs", "1/MB", "heap allocations of both ends during bulk"},
+	parallel:   {"par", "MB/s", "16 streams at once, 64 KiB writes"},
+	rttP50:     {"rtt50", "µs", "64 bytes there and back, median"},
+	rttP99:     {"rtt99", "µs", "64 bytes there and back, 99th percentile"},
+	openP50:    {"open", "µs", "open a stream and get one byte echoed, median"},
+	idleHeap:   {"heap", "B", "heap and stacks of both ends per idle stream"},
+	idleGo:     {"gor", "1", "goroutines of both ends per idle stream"},
+}
+
+const (
+	bulk = iota
+	bulkCPU
+	bulkAllocs
+	parallel
+	rttP50
+	rttP99
+	openP50
+	idleHeap
+	idleGo
+	numMetrics
+)
+
+// A sample has one value for each metric.
+type sample [numMetrics]float64
+
+// medians returns the median of each metric over the rounds, and the spread:
+// the distance between the extremes as a share of the median.
+func medians(rounds []sample) (median, spread sample) {
+	for m := range median {
+		values := make([]float64, len(rounds))
+		for i, r := range rounds {
+			values[i] = r[m]
+		}
+		slices.Sort(values)
+		median[m] = quantile(values, 0.5)
+		if median[m] != 0 {
+			spread[m] = (values[len(values)-1] - values[0]) / median[m]
+		}
+	}
+	return median, spread
+}
+
+// quantile picks the value at q, 0 to 1, of a sorted slice; 0 if it is empty.
+func quantile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[int(q*float64(len(sorted)-1)+0.5)]
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime"
+	"text/tabwriter"
+)
+
+// A row is what was measured of one transport.
+type row struct {
+	name           string
+	median, spread sample
+}
+
+// baselines are the transports that ratios are given against.
+var baselines = []string{"tcp", "tls"}
+
+// writeTable prints the medians, then each row as a multiple of the baselines.
+func writeTable(w io.Writer, rows []row) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	line := func(name string, cell func(m int) string) {
+		fmt.Fprintf(tw, "%s\t", name)
+		for m := range metrics {
+			fmt.Fprintf(tw, "%s\t", cell(m))
+		}
+		fmt.Fprintln(tw)
+	}
+	line("", func(m int) string { return metrics[m].name })
+	line("", func(m int) string { return metrics[m].unit })
+	for _, r := range rows {
+		line(r.name, func(m int) string { return number(r.median[m]) })
+	}
+	for _, base := range baselines {
+		b, ok := find(rows, base)
+		if !ok {
+			continue
+		}
+		for _, r := range rows {
+			if r.name == base {
+				continue
+			}
+			line(r.name+" / "+base, func(m int) string { return ratio(r.median[m], b.median[m]) })
+		}
+	}
+	return tw.Flush()
+}
+
+func find(rows []row, name string) (row, bool) {
+	for _, r := range rows {
+		if r.name == name {
+			return r, true
+		}
+	}
+	return row{}, false
+}
+
+// number prints about three significant digits.
+func number(v float64) string {
+	switch {
+	case v < 10:
+		return fmt.Sprintf("%.2f", v)
+	case v < 100:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.0f", v)
+}
+
+func ratio(v, base float64) string {
+	if base <= 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", v/base)
+}
+
+// writeJSON prints one object: the machine, the units, and for each transport
+// the median and spread of each metric.
+func writeJSON(w io.Writer, rows []row, rounds int) error {
+	type value struct {
+		Median float64 `json:"median"`
+		Spread float64 `json:"spread"`
+	}
+	type transport struct {
+		Name    string           `json:"name"`
+		Metrics map[string]value `json:"metrics"`
+	}
+	report := struct {
+		Go         string            `json:"go"`
+		Platform   string            `json:"platform"`
+		CPUs       int               `json:"cpus"`
+		Rounds     int               `json:"rounds"`
+		Units      map[string]string `json:"units"`
+		Transports []transport       `json:"transports"`
+	}{runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, runtime.NumCPU(), rounds, map[string]string{}, nil}
+	for _, m := range metrics {
+		report.Units[m.name] = m.unit
+	}
+	for _, r := range rows {
+		t := transport{r.name, map[string]value{}}
+		for i, m := range metrics {
+			t.Metrics[m.name] = value{r.median[i], r.spread[i]}
+		}
+		report.Transports = append(report.Transports, t)
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(report)
+}

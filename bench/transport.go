@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+	"net"
+)
+
+// A Transport makes pairs of conns whose two ends are both in this process.
+type Transport interface {
+	// Name is what the table calls it, such as "tls".
+	Name() string
+	// Start brings up both ends and whatever stands between them.
+	Start(ctx context.Context) (Pairs, error)
+}
+
+// Pairs are the two running ends of a transport. Its methods are called by one
+// goroutine at a time.
+type Pairs interface {
+	// Open returns the two ends of one new stream, ready for data.
+	Open(ctx context.Context) (client, server net.Conn, err error)
+	// Close ends everything that Start began, and waits for it.
+	Close() error
+}
+
+// transports lists what is measured, in the order of the table. The first is
+// the one that the others are compared with.
+func transports() []Transport {
+	return []Transport{tcpTransport{}, tlsTransport{}}
+}
