@@ -1,0 +1,40 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftnet/weft/internal/identity"
+)
+
+// envState names the directory that keeps a node's key between runs.
+const envState = "WEFT_STATE"
+
+func newID() *cobra.Command {
+	var state string
+	cmd := &cobra.Command{
+		Use:   "id [--state DIR]",
+		Short: "Show a node's ID and key; make the key if there is none",
+		Long: `Shows the ID and the public key of the node whose key is in the state
+directory. If the directory holds no key yet, a new one is made there.
+
+Others dial a node by either: the ID is short, the key leaves no doubt.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if state == "" {
+				return usage(cmd, errors.New("where is the key? Say --state DIR or set "+envState))
+			}
+			key, err := identity.LoadOrCreateKey(state)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "id   %s\nkey  %s\n", key.ID(), key.Public())
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&state, "state", os.Getenv(envState), "directory that holds the key, or will ("+envState+")")
+	return cmd
+}

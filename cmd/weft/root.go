@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// A usageError is a command line that makes no sense, as opposed to a command
+// that failed.
+type usageError struct {
+	err  error
+	help string // how to get help on the command
+}
+
+func (e *usageError) Error() string { return fmt.Sprintf("%v (see %s)", e.err, e.help) }
+func (e *usageError) Unwrap() error { return e.err }
+
+// usage turns err, if it is one, into a usageError about cmd.
+func usage(cmd *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &usageError{err, cmd.CommandPath() + " --help"}
+}
+
+// arguments makes the errors of a cobra argument check usage errors.
+func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error { return usage(cmd, check(cmd, args)) }
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "weft",
+		Short:         "Overlay networks whose connections are plain net.Conns",
+		Version:       version(),
+		SilenceErrors: true, // run prints them, once
+		SilenceUsage:  true, // a failure is no reason to print the manual
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return usage(cmd, fmt.Errorf("there is no command %q", args[0]))
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(usage)
+	root.SetVersionTemplate("weft {{.Version}}\n")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newID(), newSecret())
+	return root
+}
+
+// version is the module's version if the command was built from a release, and
+// the commit otherwise.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown)"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return "devel " + s.Value
+		}
+	}
+	return "devel"
+}

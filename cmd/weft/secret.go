@@ -1,0 +1,26 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftnet/weft/internal/identity"
+)
+
+func newSecret() *cobra.Command {
+	return &cobra.Command{
+		Use:   "secret",
+		Short: "Make a secret for a new network",
+		Long: `Prints a new random secret. Whoever knows it is a member of the network and
+can make others members, so keep it as you would a private key: in a file
+that only you can read, or in your secret store.
+
+	export WEFT_SECRET=$(weft secret)`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), identity.NewSecret())
+			return err
+		},
+	}
+}
