@@ -92,17 +92,20 @@ func transfer(ctx context.Context, p Pairs, n int, b budget) (int64, time.Durati
 	if err := setDeadlines(start.Add(b.time+patience), clients, servers); err != nil {
 		return 0, 0, err
 	}
-	sent, received, errs := make([]int64, n), make([]int64, n), make([]error, 2*n)
+	sent, received := make([]int64, n), make([]int64, n)
+	sendErr, drainErr := make([]error, n), make([]error, n)
 	var wg sync.WaitGroup
 	for i := range n {
-		wg.Go(func() { sent[i], errs[2*i] = send(clients[i], b.bytes/int64(n), start.Add(b.time)) })
-		wg.Go(func() { received[i], errs[2*i+1] = drain(servers[i]) })
+		wg.Go(func() { sent[i], sendErr[i] = send(clients[i], b.bytes/int64(n), start.Add(b.time)) })
+		wg.Go(func() { received[i], drainErr[i] = drain(servers[i]) })
 	}
 	wg.Wait()
 	took := time.Since(start)
 	var total int64
+	var errs []error
 	for i := range n {
 		total += received[i]
+		errs = append(errs, sendErr[i], drainErr[i])
 		if sent[i] != received[i] {
 			errs = append(errs, fmt.Errorf("stream %d: sent %d bytes, received %d", i, sent[i], received[i]))
 		}
