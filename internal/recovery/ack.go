@@ -1,0 +1,188 @@
+package recovery
+
+import (
+	"time"
+
+	"github.com/weftnet/weft/internal/wire"
+)
+
+// maxAckOnly bounds how many packets that elicit no ACK are tracked in a space:
+// a peer that only sends need never acknowledge ours.
+const maxAckOnly = 256
+
+// A space is the state of one packet number space.
+type space struct {
+	q             queue
+	next          uint64 // one more than the highest number sent
+	acked         bool   // largest is valid
+	largest       uint64 // highest number acknowledged
+	eliciting     int    // packets in q that elicit an ACK
+	ackOnly       int    // packets in q that do not
+	lastEliciting time.Time
+	lossTime      time.Time // when the front of q is lost by time; zero: unknown
+	runStart      time.Time // when the first of an unbroken run of lost packets was sent
+	lost          lostHistory
+	dropped       bool
+}
+
+func (s *space) track(p *Packet) {
+	s.q.push(p)
+	if p.AckEliciting {
+		s.eliciting++
+	} else {
+		s.ackOnly++
+	}
+}
+
+func (s *space) untrack(p *Packet) {
+	if p.AckEliciting {
+		s.eliciting--
+	} else {
+		s.ackOnly--
+	}
+}
+
+// makeRoom reports whether one more packet that elicits no ACK can be tracked,
+// after forgetting old ones at the front if there are many.
+func (d *Detector) makeRoom(s *space) bool {
+	for s.ackOnly >= maxAckOnly {
+		p := s.q.at(0).p
+		if p != nil {
+			if p.AckEliciting {
+				return false
+			}
+			d.stats.Forgotten++
+			d.leaveFlight(p)
+			s.untrack(p)
+			d.pool.put(p)
+		}
+		s.q.pop()
+	}
+	return true
+}
+
+// leaveFlight takes p out of the bytes in flight, where only packets of the present path count.
+func (d *Detector) leaveFlight(p *Packet) {
+	if p.InFlight && p.path == d.path {
+		d.inFlight -= p.Size
+	}
+}
+
+// A harvest is what the newly acknowledged packets of one ACK frame say together.
+type harvest struct {
+	any       bool
+	eliciting bool
+	bytes     int       // of packets on this path that may grow the window
+	sent      time.Time // when the last such packet was sent
+}
+
+// Acked handles one ACK frame. ranges are descending and disjoint. It calls h
+// for the newly acknowledged packets in the order in which they were sent, then
+// for those that are thereby known to be lost. The error is [ErrNeverSent]; then nothing has happened.
+func (d *Detector) Acked(now time.Time, id wire.Space, ranges []wire.AckRange, ackDelay time.Duration, h Handler) error {
+	s := &d.spaces[id]
+	if len(ranges) == 0 || s.dropped {
+		return nil
+	}
+	largest := ranges[0].High
+	if largest >= s.next {
+		return ErrNeverSent
+	}
+	d.recogniseLate(now, s, ranges)
+
+	sample, sampleSent := d.sampled(s, largest)
+	priorInFlight := d.inFlight
+	got := d.reap(s, ranges, h)
+	if !got.any {
+		return nil
+	}
+	s.largest = max(s.largest, largest)
+	s.acked = true
+	d.lastEvent = now
+
+	var rtt time.Duration
+	if sample && got.eliciting {
+		rtt = d.sampleRTT(now, id, now.Sub(sampleSent), ackDelay)
+	}
+	if d.detectLost(now, s, h) {
+		got.bytes = 0 // all of them were sent before this recovery period
+	}
+	if got.bytes > 0 {
+		d.cc.Acked(Ack{
+			Now: now, Sent: got.sent, Bytes: got.bytes,
+			RTT: rtt, SmoothedRTT: d.rtt.smoothed,
+			AppLimited: !d.windowUsed(priorInFlight),
+		})
+	}
+	// A client's peer may still be unable to send (RFC 9002 section 6.2.1).
+	if !d.cfg.Client || d.confirmed || id != wire.SpaceInitial {
+		d.timeouts = 0
+	}
+	return nil
+}
+
+// sampled reports whether the packet with the largest number is newly
+// acknowledged and was sent on this path, and when.
+func (d *Detector) sampled(s *space, largest uint64) (ok bool, sent time.Time) {
+	if i := s.q.search(largest); i < s.q.n {
+		if e := s.q.at(i); e.number == largest && e.p != nil && e.p.path == d.path {
+			return true, e.p.Sent
+		}
+	}
+	return false, time.Time{}
+}
+
+func (d *Detector) sampleRTT(now time.Time, id wire.Space, rtt, ackDelay time.Duration) time.Duration {
+	if id == wire.SpaceInitial {
+		ackDelay = 0 // an ACK in this space is never held back on purpose
+	}
+	if d.confirmed {
+		ackDelay = min(ackDelay, d.maxAckDelay)
+	}
+	return d.rtt.sample(now, rtt, ackDelay)
+}
+
+// windowUsed reports whether the window was what limited the sender. In slow
+// start it is enough that half of it was in flight: it doubles from there.
+func (d *Detector) windowUsed(inFlight int) bool {
+	return d.blocked || d.cc.SlowStart() && 2*inFlight >= d.cc.Window()
+}
+
+// reap takes the packets that ranges name out of the queue. Packets that are
+// further than the packet threshold below the largest number are all decided already, so this
+// passes over few slots more than it empties.
+func (d *Detector) reap(s *space, ranges []wire.AckRange, h Handler) (got harvest) {
+	for r := len(ranges) - 1; r >= 0; r-- {
+		for i := s.q.search(ranges[r].Low); i < s.q.n; i++ {
+			e := s.q.at(i)
+			if e.number > ranges[r].High {
+				break
+			}
+			if p := e.p; p != nil {
+				e.p = nil
+				s.untrack(p)
+				d.ackPacket(p, &got)
+				h.PacketAcked(p)
+				d.pool.put(p)
+			}
+		}
+	}
+	return got
+}
+
+func (d *Detector) ackPacket(p *Packet, got *harvest) {
+	d.stats.Acked++
+	d.leaveFlight(p)
+	got.any = true
+	got.eliciting = got.eliciting || p.AckEliciting
+	if p.path != d.path || !p.InFlight {
+		return
+	}
+	if p.Space == wire.SpaceApp {
+		d.blackHole.acked(p)
+	}
+	if p.Sent.After(d.recoveryStart) {
+		got.bytes += p.Size
+		got.sent = p.Sent
+	}
+}

@@ -1,0 +1,20 @@
+// Package recovery decides when a sent packet is acknowledged or lost, when a
+// peer must be probed, and how much may be sent: loss detection and congestion
+// control as in RFC 9002, with CUBIC (RFC 9438) or NewReno and HyStart++
+// (RFC 9406).
+//
+// It is a pure state machine. The time is an argument, nothing is read from a
+// clock, and there is no goroutine, timer or lock: one goroutine owns a
+// [Detector], tells it what was sent and what an ACK frame said, and calls
+// [Detector.Expired] once [Detector.Deadline] has come. Times that are passed in must not
+// run backwards.
+//
+// It differs from RFC 9002 in four places, each because packets of a session
+// reach 64 KiB and paths come and go:
+//
+//   - the initial window on paths with very large packets (see [NewCUBIC]);
+//   - the back-off of probes ends at five seconds, so that a healed path is found soon;
+//   - the reordering thresholds grow while the path proves them wrong, as RFC 8985 does for TCP;
+//   - a congestion response whose losses all turn out to be late packets is taken back
+//     (RFC 9438 section 4.9).
+package recovery
