@@ -1,0 +1,96 @@
+# `make` or `make help` lists the targets. Automation runs exactly these.
+
+SHELL         := bash
+.SHELLFLAGS   := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS     += --warn-undefined-variables --no-builtin-rules
+
+TMP := .tmp
+BIN := $(TMP)/bin
+GO  ?= go
+
+# Everything under a go.mod of its own, so that nothing of it enters users' go.sum.
+MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod examples/go.mod integration/go.mod))
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI         := $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
+
+# T is how long `make fuzz` spends on each fuzz test.
+T ?= 30s
+# RUN selects tests by name: make test RUN=TestDial
+RUN ?=
+# TIMEOUT ends a package's tests that hang, with all stacks.
+TIMEOUT ?= 5m
+
+# in_modules runs a command in each module, all of them even if one fails.
+in_modules = failed=0; for m in $(MODULES); do echo "== $$m: $(1)"; (cd $$m && $(1)) || failed=1; done; exit $$failed
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: all
+all: check test ## Everything before a commit: check, then test
+
+.PHONY: build
+build: ## Build the command into bin/weft
+	$(GO) build -o bin/weft ./cmd/weft
+
+.PHONY: demo
+demo: ## Relay, server and client as three processes: one HTTP/2 answer over the overlay
+	@./scripts/demo.sh
+
+.PHONY: test
+test: ## Every test of every module, with the race detector, in shuffled order
+	@$(call in_modules,$(GO) test -race -shuffle=on -timeout $(TIMEOUT) -run '$(RUN)' ./...)
+
+.PHONY: check
+check: fmt vet lint ## What can be checked without running: format, vet, modernity, lint, layers, documents
+	$(GO) test ./internal/arch
+
+.PHONY: fmt
+fmt: ## Fail if gofmt or go fix would change a file; `gofmt -w .` and `go fix ./...` change it
+	@out=$$(gofmt -l .); \
+	if [ -n "$$out" ]; then echo "not formatted with gofmt:"; echo "$$out"; exit 1; fi
+	@$(call in_modules,$(GO) fix -diff ./...)
+
+.PHONY: vet
+vet: ## go vet
+	@$(call in_modules,$(GO) vet ./...)
+
+.PHONY: lint
+lint: $(GOLANGCI) ## golangci-lint with the allow-list in .golangci.yml
+	@$(call in_modules,$(CURDIR)/$(GOLANGCI) run ./...)
+
+.PHONY: tools
+tools: $(GOLANGCI) ## Build the tools that the other targets use into .tmp/bin
+
+# Built from source through the module proxy: a minute or three, once.
+$(GOLANGCI):
+	@mkdir -p $(BIN)
+	GOBIN=$(CURDIR)/$(TMP)/build $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv $(TMP)/build/golangci-lint $@
+
+.PHONY: fuzz
+fuzz: ## Each fuzz test for T (make fuzz T=30s)
+	@GO="$(GO)" ./scripts/fuzz.sh $(T)
+
+.PHONY: bench
+bench: ## Compare weft with TCP and TLS on this machine
+	@cd bench && $(GO) run .
+
+.PHONY: integ
+integ: ## Only the integration tests: processes, sockets, faults
+	@cd integration && $(GO) test -race -shuffle=on -timeout $(TIMEOUT) -run '$(RUN)' -v ./...
+
+.PHONY: cover
+cover: ## Test coverage of the main module, by package and in .tmp/cover.html
+	@mkdir -p $(TMP)
+	$(GO) test -coverpkg=./... -coverprofile=$(TMP)/cover.out ./...
+	$(GO) tool cover -func=$(TMP)/cover.out | tail -1
+	$(GO) tool cover -html=$(TMP)/cover.out -o $(TMP)/cover.html
+
+.PHONY: clean
+clean: ## Remove what the other targets made
+	rm -rf bin $(TMP)
