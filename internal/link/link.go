@@ -208,6 +208,10 @@ func (l *Link) roomy() bool {
 		l.queuedFrames.Load() <= int64(l.cfg.QueueFrames)/2
 }
 
+// Up reports whether the link takes frames: it was started, and has neither
+// ended nor been told to drain.
+func (l *Link) Up() bool { return l.up.Load() }
+
 // MaxPacket is the largest packet that the link carries.
 func (l *Link) MaxPacket() int { return l.fc.MaxPacket() }
 

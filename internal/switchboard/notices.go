@@ -1,0 +1,185 @@
+package switchboard
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/identity"
+)
+
+// drop throws a frame away and counts why.
+func (s *Switch) drop(f *frame.Frame, why *atomic.Uint64) {
+	why.Add(1)
+	f.Release()
+}
+
+// refuse drops f, counts why, and tells the neighbour on p.
+func (s *Switch) refuse(p *Port, f *frame.Frame, why *atomic.Uint64, n frame.Notice) {
+	src := f.Src()
+	s.drop(f, why)
+	p.notify(n, src)
+}
+
+// throttle drops a frame over p's limits and says so once in a while.
+func (s *Switch) throttle(p *Port, f *frame.Frame, dst identity.NodeID) {
+	src := f.Src()
+	s.drop(f, &s.count.throttled)
+	now, last := time.Now().UnixNano(), p.throttled.Load()
+	if now-last < int64(throttledEvery) || !p.throttled.CompareAndSwap(last, now) {
+		return
+	}
+	p.notify(frame.Notice{Code: frame.NoticeThrottled, Node: dst}, src)
+}
+
+// notify sends a notice for node to over p, within p's limit. On an uplink, to
+// is some node behind the neighbour, which passes the notice on.
+func (p *Port) notify(n frame.Notice, to identity.NodeID) {
+	if !p.notices.Allow() {
+		p.s.count.noticesLimited.Add(1)
+		return
+	}
+	f := frame.NewNotice(n)
+	if p.cfg.Uplink {
+		f.SetDst(to)
+	}
+	if p.link.Send(f) == nil {
+		p.s.count.notices.Add(1)
+	}
+}
+
+// Notify sends a notice to a node that is bound here; others are ignored.
+func (s *Switch) Notify(to identity.NodeID, n frame.Notice) {
+	if p := s.port(to); p != nil {
+		p.notify(n, to)
+	}
+}
+
+// tell sends n to all of known that are still bound.
+func (s *Switch) tell(known *correspondents, n frame.Notice) {
+	if !s.cfg.Forward {
+		return
+	}
+	for _, id := range known.snapshot() {
+		s.Notify(id, n)
+	}
+}
+
+// receiveNotice takes a notice that came in on p: for this node, or for a node
+// attached here whose frame went to another relay.
+func (s *Switch) receiveNotice(p *Port, f *frame.Frame) {
+	n, err := frame.ParseNotice(f.Packet())
+	if err != nil || !p.cfg.Uplink {
+		s.drop(f, &s.count.badNotice)
+		return
+	}
+	dst := f.Dst()
+	f.Release()
+	if dst == 0 || dst == s.cfg.Self {
+		s.count.noticesIn.Add(1)
+		if s.cfg.Notice != nil {
+			s.cfg.Notice(n, p)
+		}
+		return
+	}
+	out := s.port(dst)
+	if !s.cfg.Forward || p.ID() == 0 || out == nil || out.cfg.Uplink {
+		s.count.badNotice.Add(1)
+		return
+	}
+	out.notify(n, dst)
+}
+
+// correspondents are the nodes that exchanged frames with one bound node
+// lately. The zero value is empty.
+type correspondents struct {
+	mu   sync.Mutex
+	ids  []identity.NodeID
+	next int // which one is replaced when the set is full
+}
+
+func (c *correspondents) add(id identity.NodeID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case slices.Contains(c.ids, id):
+	case len(c.ids) < maxCorrespondents:
+		c.ids = append(c.ids, id)
+	default:
+		c.ids[c.next] = id
+		c.next = (c.next + 1) % maxCorrespondents
+	}
+}
+
+func (c *correspondents) snapshot() []identity.NodeID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.ids)
+}
+
+// departures remember for a while which nodes were bound and who talked to
+// them. The zero value is empty; safe for concurrent use.
+type departures struct {
+	mu    sync.Mutex
+	nodes map[identity.NodeID]departure
+	order []departed // oldest first; entries whose node came back are stale
+}
+
+type departure struct {
+	at    time.Time
+	known *correspondents
+}
+
+type departed struct {
+	id identity.NodeID
+	at time.Time
+}
+
+func (d *departures) add(id identity.NodeID, known *correspondents, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.nodes == nil {
+		d.nodes = make(map[identity.NodeID]departure)
+	}
+	d.nodes[id] = departure{now, known}
+	d.order = append(d.order, departed{id, now})
+	d.expireLocked(now)
+}
+
+// expireLocked forgets what is too old or too much.
+func (d *departures) expireLocked(now time.Time) {
+	n := 0
+	for _, e := range d.order {
+		if now.Sub(e.at) < departedFor && len(d.order)-n <= maxDeparted {
+			break
+		}
+		if d.nodes[e.id].at.Equal(e.at) {
+			delete(d.nodes, e.id)
+		}
+		n++
+	}
+	if n == len(d.order) {
+		d.order = nil
+	} else {
+		d.order = d.order[n:]
+	}
+}
+
+func (d *departures) has(id identity.NodeID, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.expireLocked(now)
+	_, ok := d.nodes[id]
+	return ok
+}
+
+// take forgets id and returns who talked to it, nil if it is not remembered.
+func (d *departures) take(id identity.NodeID) *correspondents {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known := d.nodes[id].known
+	delete(d.nodes, id)
+	return known
+}

@@ -1,0 +1,215 @@
+package switchboard
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/link"
+)
+
+// A Waker is told when a route that was not ready may be so now. Wake must not
+// block.
+type Waker = link.Waker
+
+// A Switch moves frames between ports. All methods are safe for concurrent
+// use.
+type Switch struct {
+	cfg   Config
+	count counters
+
+	bound   sync.Map                // identity.NodeID -> *Port; changed with mu held
+	uplinks atomic.Pointer[[]*Port] // bound uplinks, oldest first; changed with mu held
+
+	departed departures
+
+	mu      sync.Mutex
+	closed  bool
+	ports   map[*Port]struct{}
+	epoch   uint64                                 // counts bindings
+	waiters map[identity.NodeID]map[Waker]struct{} // who wants a route to whom
+}
+
+// New returns a switch without ports.
+func New(cfg Config) *Switch {
+	s := &Switch{
+		cfg:     cfg,
+		ports:   make(map[*Port]struct{}),
+		waiters: make(map[identity.NodeID]map[Waker]struct{}),
+	}
+	s.uplinks.Store(new([]*Port))
+	return s
+}
+
+// Attach starts a link on fc, which the switch owns from now on, and returns
+// its port. The port goes away by itself when the link ends. On a closed
+// switch the port is closed already.
+func (s *Switch) Attach(fc link.FrameConn, cfg PortConfig) *Port {
+	p := newPort(s, fc, cfg)
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.ports[p] = struct{}{}
+	}
+	s.mu.Unlock()
+	if closed {
+		p.link.CloseWithError(ErrClosed)
+		return p
+	}
+	p.link.Start()
+	s.log(p, nil, "link attached")
+	return p
+}
+
+// Bind says that the neighbour on p has proven to be id. From now on frames
+// with that source are accepted from p, and frames to id go there. A former
+// port of id is closed: the newest wins.
+func (s *Switch) Bind(p *Port, id identity.NodeID) {
+	if id == s.cfg.Self || id == 0 {
+		p.link.CloseWithError(ErrSelf)
+		return
+	}
+	s.mu.Lock()
+	if _, ok := s.ports[p]; !ok || p.ID() == id {
+		s.mu.Unlock()
+		return
+	}
+	other, _ := s.unbindLocked(p)
+	former := s.port(id)
+	var known *correspondents
+	if former != nil {
+		known = former.correspondents.Load()
+		s.forgetLocked(former)
+	} else {
+		known = s.departed.take(id)
+	}
+	back := known != nil
+	if !back {
+		known = new(correspondents)
+	}
+	s.epoch++
+	p.epoch.Store(s.epoch)
+	p.correspondents.Store(known)
+	p.id.Store(uint64(id))
+	s.bound.Store(id, p)
+	if p.cfg.Uplink {
+		s.uplinks.Store(new(append(slices.Clone(*s.uplinks.Load()), p)))
+	}
+	woken := s.takeWaitersLocked(id, p.cfg.Uplink)
+	s.mu.Unlock()
+
+	s.log(p, nil, "link bound")
+	if former != nil {
+		former.link.CloseWithError(ErrReplaced)
+	}
+	if other != 0 && s.cfg.OnUnbind != nil {
+		s.cfg.OnUnbind(other, p)
+	}
+	for w := range woken {
+		w.Wake()
+	}
+	if back {
+		s.tell(known, frame.Notice{Code: frame.NoticeBack, Node: id})
+	}
+}
+
+// remove forgets a port whose link has ended.
+func (s *Switch) remove(p *Port, err error) {
+	s.mu.Lock()
+	delete(s.ports, p)
+	id, known := s.unbindLocked(p)
+	if id == 0 {
+		s.mu.Unlock()
+		s.log(p, err, "link down")
+		return
+	}
+	woken := s.takeWaitersLocked(id, p.cfg.Uplink) // there may be another way
+	s.mu.Unlock()
+	s.log(p, err, "link down")
+	for w := range woken {
+		w.Wake()
+	}
+	s.tell(known, frame.Notice{Code: frame.NoticeGone, Node: id})
+	if s.cfg.OnUnbind != nil {
+		s.cfg.OnUnbind(id, p)
+	}
+}
+
+// unbindLocked makes p's node, if it has one, a departed one.
+func (s *Switch) unbindLocked(p *Port) (identity.NodeID, *correspondents) {
+	id := p.ID()
+	if id == 0 {
+		return 0, nil
+	}
+	known := p.correspondents.Load()
+	s.departed.add(id, known, time.Now())
+	s.bound.Delete(id)
+	s.forgetLocked(p)
+	return id, known
+}
+
+// forgetLocked makes p an unbound port.
+func (s *Switch) forgetLocked(p *Port) {
+	p.id.Store(0)
+	if p.cfg.Uplink {
+		rest := slices.Clone(*s.uplinks.Load())
+		rest = slices.DeleteFunc(rest, func(q *Port) bool { return q == p })
+		s.uplinks.Store(&rest)
+	}
+}
+
+// port returns the port that id is bound to, or nil.
+func (s *Switch) port(id identity.NodeID) *Port {
+	v, _ := s.bound.Load(id)
+	p, _ := v.(*Port)
+	return p
+}
+
+// Port returns the port that id is bound to, or nil.
+func (s *Switch) Port(id identity.NodeID) *Port { return s.port(id) }
+
+// Ports returns the attached ports, bound or not, in no order.
+func (s *Switch) Ports() []*Port {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ps := make([]*Port, 0, len(s.ports))
+	for p := range s.ports {
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+// Close closes all ports and waits for them. It must not be called from a
+// callback.
+func (s *Switch) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	woken := s.takeWaitersLocked(0, true)
+	s.mu.Unlock()
+	ports := s.Ports()
+	for _, p := range ports {
+		p.link.CloseWithError(ErrClosed)
+	}
+	for _, p := range ports {
+		<-p.Done()
+	}
+	for w := range woken {
+		w.Wake()
+	}
+	return nil
+}
+
+func (s *Switch) log(p *Port, err error, what string) {
+	if s.cfg.Logger == nil {
+		return
+	}
+	entry := s.cfg.Logger.WithFields(logrus.Fields{"link": p.String(), "node": p.who().String()})
+	if err != nil {
+		entry = entry.WithError(err)
+	}
+	entry.Debug(what)
+}
