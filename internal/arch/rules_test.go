@@ -26,6 +26,7 @@ var layers = []layer{
 	{[]string{"internal/handshake", "internal/recovery"}, "parts of a session"},
 	{[]string{"internal/wire"}, "the bytes that sessions exchange"},
 	{[]string{"internal/switchboard"}, "delivers, forwards and refuses frames by node ID"},
+	{[]string{"internal/simnet"}, "simulated links, for tests"},
 	{[]string{"internal/link"}, "pipes for frames between neighbours"},
 	{[]string{"internal/frame"}, "what links carry"},
 	{[]string{"internal/identity"}, "who a node is"},
@@ -40,6 +41,7 @@ var reserved = []struct {
 	{"internal/handshake", []string{"internal/session"}, "it is a part of the session, whose goroutine owns its state"},
 	{"internal/recovery", []string{"internal/session"}, "it is a part of the session, whose goroutine owns its state"},
 	{"internal/wire", []string{"internal/session", "internal/recovery", "internal/handshake"}, "only the ends of a session read what it seals"},
+	{"internal/simnet", []string{"overlaytest"}, "programs run on real networks"},
 }
 
 // owners says which folder may import a third-party module. A module that can
