@@ -115,10 +115,23 @@ func (d *Detector) Sent(now time.Time, p *Packet) {
 	}
 }
 
-// CanSend reports whether a packet of size bytes that elicits an ACK may be sent now: the congestion
-// window has room and the pacer (RFC 9002 section 7.7) agrees. If only the
-// pacer objects, when says until when. A zero when with ok false means that the
-// window is full: wait for ACKs. Probes need no permission.
+// Oldest returns the packet of a space that has waited longest for the ACK it
+// elicits, or nil: what a probe had best repeat (RFC 9002 section 6.2.4). The
+// packet remains the Detector's and is valid until the next call.
+func (d *Detector) Oldest(id wire.Space) *Packet {
+	q := &d.spaces[id].q
+	for i := range q.n {
+		if p := q.at(i).p; p != nil && p.AckEliciting {
+			return p
+		}
+	}
+	return nil
+}
+
+// CanSend reports whether a packet of size bytes that elicits an ACK may be
+// sent now: the congestion window has room and the pacer (RFC 9002 section 7.7)
+// agrees. If only the pacer objects, when says until when. A zero when with ok
+// false means that the window is full: wait for ACKs. Probes need no permission.
 func (d *Detector) CanSend(now time.Time, size int) (ok bool, when time.Time) {
 	if d.inFlight > 0 && d.inFlight+size > d.cc.Window() {
 		d.blocked = true
