@@ -120,7 +120,7 @@ func (k *Key) Derive(label string, context []byte) [32]byte {
 	info := "weft derive\x00" + label + "\x00" + string(context)
 	out, err := hkdf.Key(sha256.New, k.private.Seed(), nil, info, sha256.Size)
 	if err != nil {
-		// The only error is a length above 255 hashes.
+		//nolint:forbidigo // not for input: the only error is a length above 255 hashes
 		panic("identity: " + err.Error())
 	}
 	return [32]byte(out)
