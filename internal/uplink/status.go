@@ -1,0 +1,83 @@
+package uplink
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/weftnet/weft/internal/identity"
+)
+
+// A Phase is how far an uplink is.
+type Phase uint8
+
+// The phases. An uplink goes through them in this order, and back to
+// PhaseWaiting or PhaseDialing when something breaks.
+const (
+	PhaseWaiting   Phase = iota // the next attempt is at Status.Next
+	PhaseDialing                // a link is being made
+	PhaseJoining                // the link is up, the session or the registration is not
+	PhaseUp                     // registered: the relay forwards and answers
+	PhaseDuplicate              // another uplink leads to the same relay; this one stands by
+	PhaseClosed                 // Close was called
+)
+
+// String names the phase.
+func (p Phase) String() string {
+	switch p {
+	case PhaseWaiting:
+		return "waiting to try again"
+	case PhaseDialing:
+		return "connecting"
+	case PhaseJoining:
+		return "joining"
+	case PhaseUp:
+		return "up"
+	case PhaseDuplicate:
+		return "standing by: another address leads to the same relay"
+	}
+	return "closed"
+}
+
+// A Status is the state of an uplink at one moment.
+type Status struct {
+	Addr  string // of the relay, as configured
+	Phase Phase
+	Since time.Time // when Phase began
+	Next  time.Time // PhaseWaiting: when the next attempt begins; may be zero
+	Err   error     // why the last attempt failed or the last link broke; nil if none did
+
+	// What follows was told by the relay; it is kept while the uplink is down.
+	Relay        identity.Peer // zero before the first session
+	RelayName    string
+	RelayVersion string
+	ObservedAddr string // this node's address as the relay sees it
+	GoingAway    bool   // PhaseUp: the relay is about to stop
+}
+
+// describe says in half a sentence how the uplink is, for errors.
+func (s Status) describe() string {
+	switch {
+	case s.Phase == PhaseUp:
+		return s.Addr + ": up"
+	case s.Err != nil:
+		return fmt.Sprintf("%s: %v", s.Addr, s.Err)
+	}
+	return s.Addr + ": " + s.Phase.String()
+}
+
+// A NoRelayError says that no relay is up, and why each of them is not.
+type NoRelayError struct {
+	Relays []Status // empty: none is configured
+}
+
+func (e *NoRelayError) Error() string {
+	if len(e.Relays) == 0 {
+		return "no relay is configured"
+	}
+	each := make([]string, len(e.Relays))
+	for i, s := range e.Relays {
+		each[i] = s.describe()
+	}
+	return "no relay is up (" + strings.Join(each, "; ") + ")"
+}
