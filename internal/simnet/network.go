@@ -16,6 +16,8 @@ const (
 	backlog = 128
 	// firstPort is where ports that the network chooses begin.
 	firstPort = 49152
+	// firstRetry is when Dial first tries again.
+	firstRetry = time.Second
 )
 
 // A Network is a set of named hosts that reach each other. All methods are
@@ -159,42 +161,55 @@ func (n *Network) freeLocked(host string) string {
 	return net.JoinHostPort(host, strconv.Itoa(n.nextPort))
 }
 
-// Dial connects host from to addr. As with TCP it takes one round trip, a host
-// that is cut is never reached, and nobody listening is an error.
+// Dial connects host from to addr. As with TCP it takes one round trip, tries
+// again after 1, 2, 4 seconds and so on while one of both hosts is cut, and
+// fails at once if nobody listens.
 func (n *Network) Dial(ctx context.Context, from, addr string) (*Conn, error) {
-	to := hostOf(Addr(addr))
+	for wait := firstRetry; ; wait *= 2 {
+		rtt, ok := n.roundTrip(from, hostOf(Addr(addr)))
+		if ok {
+			wait = rtt
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, fmt.Errorf("simnet: dial %s: %w", addr, context.Cause(ctx))
+		}
+		if ok {
+			return n.connect(from, addr)
+		}
+	}
+}
+
+// roundTrip returns how long a round trip takes, false if it gets lost.
+func (n *Network) roundTrip(from, to string) (time.Duration, bool) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	out, in := n.impairmentLocked(from, to), n.impairmentLocked(to, from)
-	n.mu.Unlock()
-	if out.Down || in.Down {
-		<-ctx.Done()
-		return nil, fmt.Errorf("simnet: dial %s: %w", addr, context.Cause(ctx))
-	}
-	t := time.NewTimer(out.Delay + in.Delay)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("simnet: dial %s: %w", addr, context.Cause(ctx))
-	}
+	return out.Delay + in.Delay, !out.Down && !in.Down
+}
+
+func (n *Network) connect(from, addr string) (*Conn, error) {
+	to := hostOf(Addr(addr))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	l := n.listeners[Addr(addr)]
 	if l == nil {
 		return nil, fmt.Errorf("simnet: dial %s: connection refused", addr)
 	}
+	if len(l.conns) == cap(l.conns) { // only connect adds, with mu held
+		return nil, fmt.Errorf("simnet: dial %s: backlog is full", addr)
+	}
 	n.seed += 2
 	a, b := newPipe(Addr(n.freeLocked(from)), Addr(addr),
 		n.impairmentLocked(from, to), n.impairmentLocked(to, from), n.seed)
-	select {
-	case l.conns <- b:
-	default:
-		return nil, fmt.Errorf("simnet: dial %s: backlog is full", addr)
-	}
 	for _, c := range []*Conn{a, b} {
 		n.conns[c] = struct{}{}
 		c.onClose = func() { n.forget(c) }
 	}
+	l.conns <- b
 	return a, nil
 }
 

@@ -96,12 +96,12 @@ func (c *Conn) ReadFrame() (*frame.Frame, error) {
 	select {
 	case f := <-c.inbox:
 		return f, nil
-	default:
+	case <-c.done:
 	}
 	select {
 	case f := <-c.inbox:
 		return f, nil
-	case <-c.done:
+	default:
 		return nil, c.cause()
 	}
 }
