@@ -143,6 +143,9 @@ func (r Route) MaxPacket() int {
 // Neighbour reports whether the peer itself is at the other end of a link.
 func (r Route) Neighbour() bool { return r.s.port(r.peer) != nil }
 
+// ID returns 0: a route is no link, so nobody is at its other end.
+func (r Route) ID() identity.NodeID { return 0 }
+
 // String names the link in use for people.
 func (r Route) String() string {
 	if p := r.Port(); p != nil {

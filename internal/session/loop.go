@@ -1,0 +1,260 @@
+package session
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weftnet/weft/internal/wire"
+)
+
+// run is the session's goroutine.
+func (s *Session) run() {
+	s.timer = time.NewTimer(time.Hour)
+	defer s.timer.Stop()
+	for {
+		now := time.Now()
+		s.turn(now)
+		if s.state == ended {
+			break
+		}
+		s.arm(now)
+		select {
+		case <-s.wakeup:
+		case <-s.timer.C:
+			s.armed = time.Time{}
+		}
+	}
+	s.finish()
+}
+
+// turn takes everything that happened and sends what follows from it.
+func (s *Session) turn(now time.Time) {
+	for _, it := range s.in.take() {
+		s.receive(now, it)
+	}
+	for _, f := range s.takeQueues() {
+		f(now)
+	}
+	s.timeouts(now)
+	if s.wantProbe {
+		s.wantProbe = false
+		s.probe(now)
+	}
+	if s.closing == nil {
+		s.send(now)
+		s.checkFlushed()
+	}
+	if s.closing != nil {
+		s.sendClose(now)
+		s.state = ended
+	}
+}
+
+// takeQueues takes what other goroutines left, and publishes the counters.
+func (s *Session) takeQueues() []func(time.Time) {
+	s.count.PacketsLost = s.det.Stats().Lost
+	s.count.RTT, s.count.MinRTT = s.det.SmoothedRTT(), s.det.MinRTT()
+	s.count.CongestionWindow, s.count.BytesInFlight = s.det.Window(), s.det.InFlight()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.dirty {
+		st.queued = false
+		s.enlist(st)
+	}
+	clear(s.dirty)
+	s.dirty = s.dirty[:0]
+	f := s.commands
+	s.commands = nil
+	s.stats = s.count
+	return f
+}
+
+// checkFlushed tells who waits for it that all data have been delivered.
+func (s *Session) checkFlushed() {
+	s.mu.Lock()
+	waiting := s.flushing
+	var streams []*Stream
+	if waiting != nil {
+		streams = slices.Collect(maps.Values(s.streams))
+	}
+	s.mu.Unlock()
+	if waiting == nil || slices.ContainsFunc(streams, func(st *Stream) bool { return !st.flushed() }) {
+		return
+	}
+	close(waiting)
+	s.mu.Lock()
+	s.flushing = nil
+	s.mu.Unlock()
+}
+
+// enlist makes st take its turn in sending.
+func (s *Session) enlist(st *Stream) {
+	if !st.enlisted {
+		st.enlisted = true
+		s.round.push(st)
+	}
+}
+
+// arm sets the timer to the earliest deadline. A timer that fires too early
+// does no harm, so it is only ever moved forward.
+func (s *Session) arm(now time.Time) {
+	next := s.deadline(now)
+	if next.IsZero() || !s.armed.IsZero() && !next.Before(s.armed) {
+		return
+	}
+	s.armed = next
+	s.timer.Reset(max(next.Sub(now), 0))
+}
+
+// deadline is when the session must act next without being woken.
+func (s *Session) deadline(now time.Time) (next time.Time) {
+	earliest := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	if s.pathReady() {
+		earliest(s.det.Deadline())
+		earliest(s.paceUntil)
+		for i := range s.spaces {
+			earliest(s.spaces[i].ackAt)
+		}
+	}
+	if s.state == handshaking {
+		earliest(s.started.Add(s.ep.cfg.HandshakeTimeout))
+		return next
+	}
+	earliest(s.validation.at)
+	earliest(s.keepAliveAt())
+	earliest(s.lostAt())
+	earliest(s.idleAt())
+	return next
+}
+
+// timeouts acts on deadlines that have passed.
+func (s *Session) timeouts(now time.Time) {
+	passed := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
+	if s.state == handshaking {
+		if passed(s.started.Add(s.ep.cfg.HandshakeTimeout)) {
+			s.end(&ClosedError{Cause: ErrTimeout})
+		}
+	} else {
+		switch {
+		case passed(s.lostAt()):
+			s.end(&ClosedError{Cause: ErrPeerLost})
+		case passed(s.idleAt()):
+			s.end(&ClosedError{Cause: ErrIdle})
+		case passed(s.keepAliveAt()):
+			s.probe(now)
+		}
+		if passed(s.validation.at) {
+			s.retryValidation(now)
+		}
+	}
+	if passed(s.det.Deadline()) && s.pathReady() {
+		sp, n := s.det.Expired(now, s)
+		if n > 0 {
+			s.probes[sp] = max(s.probes[sp], n)
+			s.requeueOldest(sp)
+		}
+	}
+}
+
+// keepAliveAt is when the peer must be asked for a sign of life: only while
+// streams are open and no answer is awaited already.
+func (s *Session) keepAliveAt() time.Time {
+	if s.idle() || !s.awaiting.IsZero() {
+		return time.Time{}
+	}
+	return s.lastRecv.Add(s.ep.cfg.KeepAlive)
+}
+
+// lostAt is when the peer counts as lost: after long silence although
+// something that asks for an answer was sent, sooner if its relay says that it
+// has left.
+func (s *Session) lostAt() (t time.Time) {
+	if !s.awaiting.IsZero() {
+		t = s.awaiting.Add(s.ep.cfg.PeerTimeout)
+	}
+	if gone := s.gone.Add(s.ep.cfg.GoneTimeout); !s.gone.IsZero() && (t.IsZero() || gone.Before(t)) {
+		t = gone
+	}
+	return t
+}
+
+// idleAt is when a session without streams ends.
+func (s *Session) idleAt() time.Time {
+	switch {
+	case !s.idle():
+		return time.Time{}
+	case s.retired:
+		return s.idleSince.Add(retiredLinger)
+	}
+	return s.idleSince.Add(s.ep.cfg.IdleTimeout)
+}
+
+func (s *Session) idle() bool { return !s.idleSince.IsZero() }
+
+// probe asks the peer for a sign of life now, whatever the congestion window.
+func (s *Session) probe(now time.Time) {
+	s.det.PeerAlive(now)
+	s.probes[wire.SpaceApp] = max(s.probes[wire.SpaceApp], 1)
+	s.requeueOldest(wire.SpaceApp)
+}
+
+// requeueOldest makes a probe carry what has waited longest for an
+// acknowledgement (RFC 9002 section 6.2.4).
+func (s *Session) requeueOldest(sp wire.Space) {
+	if p := s.det.Oldest(sp); p != nil {
+		s.PacketLost(p)
+	}
+}
+
+// end ends the session without the peer's doing.
+func (s *Session) end(err *ClosedError) {
+	if s.closing == nil {
+		s.closing = &closedBy{err}
+	}
+}
+
+// fail ends the session because of what the peer did.
+func (s *Session) fail(err error) {
+	if s.closing != nil || err == nil {
+		return
+	}
+	s.closing = &closedBy{localCause(err)}
+}
+
+// finish lets everybody know that the session has ended.
+func (s *Session) finish() {
+	s.dead.Store(s.closing)
+	s.ep.remove(s)
+	s.in.close()
+	for _, it := range s.early {
+		it.f.Release()
+	}
+	s.mu.Lock()
+	streams := s.streams
+	s.streams = map[uint64]*Stream{}
+	flushing := s.flushing
+	s.flushing, s.dgramOut = nil, nil
+	s.mu.Unlock()
+	for _, st := range streams {
+		st.end()
+	}
+	for i := range s.spaces {
+		s.spaces[i].drop()
+	}
+	s.hs.Close()
+	s.accept.close(s.closing.err)
+	s.control.close(s.closing.err)
+	s.dgramIn.close(s.closing.err)
+	if flushing != nil {
+		close(flushing)
+	}
+	for _, p := range s.pings {
+		close(p.answer)
+	}
+	close(s.done)
+}

@@ -1,0 +1,344 @@
+package session
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/handshake"
+	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/recovery"
+	"github.com/weftnet/weft/internal/wire"
+)
+
+// Dial returns the established session with a target that names an ID or a
+// key, or makes one. Errors are *UnreachableError when a relay says that
+// nobody has the ID, *HandshakeError, *ClosedError and the context's.
+func (e *Endpoint) Dial(ctx context.Context, target identity.Target) (*Session, error) {
+	id := target.ID
+	if target.Key != (identity.PublicKey{}) {
+		id = target.Key.ID()
+	}
+	if id == e.self {
+		return nil, ErrSelf
+	}
+	for {
+		s, dialing, up, err := e.sessionOrDial(id, target)
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			return s, target.Check(s.Peer())
+		}
+		select {
+		case <-up:
+		case <-dialing.done:
+			if s := e.Session(id); s != nil {
+				return s, target.Check(s.Peer())
+			}
+			return nil, dialing.death()
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// sessionOrDial returns the session with a peer, or the handshake that will
+// make one, begun now if there was none.
+func (e *Endpoint) sessionOrDial(id identity.NodeID, target identity.Target) (s, dialing *Session, up chan struct{}, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, nil, nil, errClosed
+	}
+	p := e.entry(id)
+	for _, s := range p.sessions {
+		if s.death() == nil {
+			return s, nil, nil, nil
+		}
+	}
+	if p.dialing == nil {
+		s, err := e.newSession(true, id, e.cfg.Route(id))
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		s.target = target
+		p.dialing = s
+		e.start(s)
+	}
+	return nil, p.dialing, p.up, nil
+}
+
+// DialNeighbour makes a session with whoever is at the other end of a link.
+func (e *Endpoint) DialNeighbour(ctx context.Context, link Path) (*Session, error) {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil, errClosed
+	}
+	s, err := e.newSession(true, 0, link)
+	if err == nil {
+		e.start(s)
+	}
+	e.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-s.ready:
+		return s, nil
+	case <-s.done:
+		return nil, s.death()
+	case <-ctx.Done():
+		s.do(func(time.Time) { s.end(&ClosedError{Reason: "dial was given up"}) })
+		return nil, context.Cause(ctx)
+	}
+}
+
+// initial takes ownership of a frame with a packet of SpaceInitial that no
+// session knows: a client's first. Nothing is allocated for one that does not
+// open with the network's keys, or that is beyond the limits.
+func (e *Endpoint) initial(f *frame.Frame, via Path, h wire.Header) {
+	src := f.Src()
+	key := initialKey{src, h.Dst}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.initials[key]
+	if s == nil {
+		if e.closed || src == 0 || src == e.self || !e.opens(f.Packet(), h.Dst) ||
+			e.opening >= e.cfg.MaxHandshakes || e.halfOpen[src] >= maxHandshakesPerNode {
+			e.drop(f)
+			return
+		}
+		path := direct(via, src)
+		if path == nil {
+			path = e.cfg.Route(src)
+		}
+		var err error
+		if s, err = e.newSession(false, src, path); err != nil {
+			e.drop(f)
+			return
+		}
+		s.remoteID, s.origDst = h.Src, h.Dst
+		e.initials[key] = s
+		e.opening++
+		e.halfOpen[src]++
+		e.start(s)
+	}
+	if s.in.put(f, via) {
+		s.Wake()
+	}
+}
+
+// opens reports whether the first packet in b is of this network.
+func (e *Endpoint) opens(b []byte, dst uint64) bool {
+	h, header, payload, _, err := wire.ParseHeader(b)
+	if err != nil {
+		return false
+	}
+	read, _ := handshake.InitialKeys(e.cfg.Credentials.Network().ID(), dst, true)
+	_, err = read.Open(nil, header, payload, wire.FullNumber(0, h.Number))
+	return err == nil
+}
+
+// newSession makes a session that is not started. e.mu is held.
+func (e *Endpoint) newSession(client bool, peer identity.NodeID, path Path) (*Session, error) {
+	s := &Session{
+		ep: e, client: client, wakeup: newSignal(), openable: newSignal(),
+		ready: make(chan struct{}), done: make(chan struct{}),
+		streams: map[uint64]*Stream{}, path: path,
+		accept: newQueue[*Stream](acceptQueue), control: newQueue[*Stream](acceptQueue),
+		dgramIn: newQueue[[]byte](datagramQueue),
+	}
+	for s.localID == 0 {
+		s.localID = rand.Uint64()
+	}
+	if client {
+		s.origDst = rand.Uint64()
+		s.remoteID = s.origDst
+	}
+	s.peerID, s.claimed, s.ownPath, s.started = peer, peer, path, time.Now()
+	s.expect.Store(uint64(peer))
+	s.lastRecv = s.started
+	s.mtu = wire.MinPacket
+	s.det = recovery.New(recovery.Config{Client: client}, path.MaxPacket())
+	s.setMTU(path.MaxPacket())
+	window := e.cfg.StreamWindow * 3 / 2
+	s.window.Store(window)
+	s.recvMax, s.maxAccept = window, e.cfg.MaxStreams
+	s.creditDue.Store(window - window/2)
+	return s, nil
+}
+
+// start begins the handshake and the session's goroutine. e.mu is held.
+func (e *Endpoint) start(s *Session) {
+	e.byID.Store(s.localID, s)
+	e.all[s] = struct{}{}
+	e.wg.Go(func() {
+		if err := s.begin(); err != nil {
+			s.fail(err)
+		}
+		s.run()
+	})
+}
+
+// begin sets up keys and TLS.
+func (s *Session) begin() (err error) {
+	cfg := handshake.Config{
+		Credentials: s.ep.cfg.Credentials,
+		Params:      s.ownParams(),
+		Check:       s.checkPeer,
+	}
+	sp := &s.spaces[wire.SpaceInitial]
+	sp.read, sp.write = handshake.InitialKeys(cfg.Credentials.Network().ID(), s.origDst, !s.client)
+	if s.client {
+		s.hs, err = handshake.Client(context.Background(), cfg)
+	} else {
+		s.hs, err = handshake.Server(context.Background(), cfg)
+	}
+	if err == nil {
+		s.takeCrypto()
+	}
+	return err
+}
+
+// checkPeer says whether the verified peer is who it should be.
+func (s *Session) checkPeer(p identity.Peer) error {
+	if p.ID == s.ep.self {
+		return ErrSelf
+	}
+	if s.client && s.target != (identity.Target{}) {
+		return s.target.Check(p)
+	}
+	return nil
+}
+
+// ownParams encodes this side's transport parameters.
+func (s *Session) ownParams() []byte {
+	cfg := &s.ep.cfg
+	p := wire.Params{
+		Src: s.localID, ResetToken: s.ep.resetToken(s.localID), Instance: s.ep.instance,
+		MaxData: s.recvMax, MaxStream: cfg.StreamWindow, MaxStreams: cfg.MaxStreams,
+		MaxAckDelay: maxAckDelay, MaxDatagram: frame.MaxPacket, Layer: cfg.Layer,
+	}
+	if !s.client {
+		p.OrigDst = s.origDst
+	}
+	return p.Append(nil)
+}
+
+// entry returns what the endpoint has of a peer. e.mu is held.
+func (e *Endpoint) entry(id identity.NodeID) *peerEntry {
+	p := e.peers[id]
+	if p == nil {
+		p = &peerEntry{up: make(chan struct{})}
+		e.peers[id] = p
+	}
+	return p
+}
+
+// established makes s known. Where both sides dialled at once, the session of
+// the node with the smaller ID is preferred, and the other ends when its last
+// stream does. A session of an earlier start of the peer ends now.
+func (e *Endpoint) established(s *Session, instance uint64) {
+	e.mu.Lock()
+	p := e.entry(s.peerID)
+	e.doneOpening(s)
+	if p.dialing == s {
+		p.dialing = nil
+	}
+	preferred := 0
+	for i, old := range p.sessions {
+		switch {
+		case old.params.Instance != instance:
+			old.do(func(time.Time) { old.end(&ClosedError{Cause: ErrPeerRestarted}) })
+		case i == 0 && old.death() == nil && old.client != s.client && old.client == (e.self < s.peerID):
+			preferred = 1
+		default:
+			old.do(func(time.Time) { old.retired = true })
+		}
+	}
+	if preferred == 1 {
+		s.retired = true
+	}
+	p.sessions = slices.Insert(p.sessions, min(preferred, len(p.sessions)), s)
+	close(p.up)
+	p.up = make(chan struct{})
+	e.mu.Unlock()
+	if e.cfg.OnSession != nil {
+		e.cfg.OnSession(s)
+	}
+}
+
+// doneOpening stops counting s as an unfinished handshake. e.mu is held.
+func (e *Endpoint) doneOpening(s *Session) {
+	if s.client || s.counted {
+		return
+	}
+	s.counted = true
+	src := s.claimed
+	e.opening--
+	if e.halfOpen[src]--; e.halfOpen[src] <= 0 {
+		delete(e.halfOpen, src)
+	}
+}
+
+// remove forgets a session that has ended.
+func (e *Endpoint) remove(s *Session) {
+	e.byID.Delete(s.localID)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.all, s)
+	e.doneOpening(s)
+	if !s.client {
+		delete(e.initials, initialKey{s.claimed, s.origDst})
+	}
+	p := e.peers[s.peerID]
+	if p == nil {
+		return
+	}
+	if i := slices.Index(p.sessions, s); i >= 0 {
+		p.sessions = slices.Delete(p.sessions, i, i+1)
+	}
+	if p.dialing == s {
+		p.dialing = nil
+	}
+	if len(p.sessions) == 0 && p.dialing == nil {
+		delete(e.peers, s.peerID)
+	}
+}
+
+// mayBeFrom reports whether a frame from src may be of this session. A client
+// that dialled a neighbour learns its ID from the handshake.
+func (s *Session) mayBeFrom(src identity.NodeID) bool {
+	id := identity.NodeID(s.expect.Load())
+	return id == 0 || id == src
+}
+
+// noticeDialing handles a notice about the node that is being dialled.
+func (s *Session) noticeDialing(n frame.Notice) {
+	switch n.Code {
+	case frame.NoticeUnknown, frame.NoticeGone:
+		if s.state == handshaking && s.closing == nil {
+			s.closing = &closedBy{&UnreachableError{Peer: n.Node, Notice: n.Code}}
+		}
+	}
+}
+
+// notice handles a notice about the peer of an established session: a hint.
+func (s *Session) notice(now time.Time, n frame.Notice) {
+	switch n.Code {
+	case frame.NoticeUnknown, frame.NoticeGone:
+		if s.gone.IsZero() {
+			s.gone = now
+		}
+	case frame.NoticeBack:
+		s.probe(now)
+	case frame.NoticeTooBig:
+		if n := int(n.Arg); n >= wire.MinPacket && n < s.mtu {
+			s.setMTU(n)
+		}
+	}
+}

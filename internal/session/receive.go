@@ -1,0 +1,265 @@
+package session
+
+import (
+	"errors"
+	"time"
+
+	"github.com/weftnet/weft/internal/handshake"
+	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/wire"
+)
+
+// maxEarly is how many packets wait for keys that a reordered packet brings.
+const maxEarly = 32
+
+// receive takes one link frame: one or more packets.
+func (s *Session) receive(now time.Time, it item) {
+	defer it.f.Release()
+	b := it.f.Packet()
+	s.count.PacketsReceived++
+	s.count.BytesReceived += uint64(len(b))
+	for len(b) > 0 && s.closing == nil {
+		h, header, payload, rest, err := wire.ParseHeader(b)
+		if err != nil || h.Dst != s.localID && (h.Dst != s.origDst || s.client) {
+			s.count.PacketsDropped++
+			return
+		}
+		if h.Reset {
+			return
+		}
+		s.packet(now, h, header, payload, it)
+		b = rest
+	}
+}
+
+// packet opens one packet and handles what is in it.
+func (s *Session) packet(now time.Time, h wire.Header, header, payload []byte, it item) {
+	sp := &s.spaces[h.Space]
+	if !s.canOpen(h.Space) {
+		if !sp.dropped && s.state == handshaking && len(s.early) < maxEarly && h.Space == wire.SpaceApp {
+			it.f.Retain()
+			s.early = append(s.early, it)
+			return
+		}
+		s.count.PacketsDropped++
+		return
+	}
+	pn := wire.FullNumber(sp.largest(), h.Number)
+	if sp.duplicate(pn) {
+		s.count.PacketsDropped++
+		return
+	}
+	plain, err := s.openPacket(h, header, payload, pn)
+	if err != nil {
+		s.count.PacketsDropped++
+		if !errors.Is(err, handshake.ErrAuthentication) {
+			s.fail(err) // keys are used up
+		}
+		return
+	}
+	if h.Space != wire.SpaceApp && s.client {
+		s.remoteID = h.Src
+	}
+	s.heard(now)
+	eliciting, prompt, err := s.frames(now, h.Space, plain, it)
+	if err != nil {
+		s.fail(err)
+		return
+	}
+	if !sp.dropped {
+		sp.received(now, pn, eliciting, prompt || h.Space != wire.SpaceApp)
+	}
+	if h.Space == wire.SpaceHandshake && !s.client {
+		s.dropSpace(wire.SpaceInitial) // RFC 9001 section 4.9.1
+	}
+	if h.Space == wire.SpaceApp && s.state == established {
+		s.checkPath(now, it.via)
+	}
+}
+
+func (s *Session) canOpen(sp wire.Space) bool {
+	if sp == wire.SpaceApp {
+		return s.app != nil && s.hs.CanReceiveApp()
+	}
+	return s.spaces[sp].read != nil
+}
+
+func (s *Session) openPacket(h wire.Header, header, payload []byte, pn uint64) ([]byte, error) {
+	if h.Space == wire.SpaceApp {
+		return s.app.Open(payload[:0], header, payload, pn, h.Phase)
+	}
+	return s.spaces[h.Space].read.Open(payload[:0], header, payload, pn)
+}
+
+// heard records a sign of life of the peer.
+func (s *Session) heard(now time.Time) {
+	s.lastRecv, s.awaiting, s.gone = now, time.Time{}, time.Time{}
+	if s.det.PTOCount() > 0 {
+		s.det.PeerAlive(now)
+	}
+}
+
+// frames handles the frames of a packet. eliciting tells whether the packet
+// asks for an acknowledgement, prompt whether at once.
+func (s *Session) frames(now time.Time, sp wire.Space, b []byte, it item) (eliciting, prompt bool, err error) {
+	if len(b) == 0 {
+		return false, false, violation(CodeProtocol, "packet without frames")
+	}
+	fr := &s.fr
+	for len(b) > 0 {
+		if b, err = fr.Next(b); err != nil {
+			return false, false, violation(CodeFrameEncoding, "malformed frame of type %#x", fr.Type)
+		}
+		switch fr.Type {
+		case wire.TypePadding:
+			continue
+		case wire.TypeAck:
+			err = s.handleAck(now, sp, fr)
+		case wire.TypeConnectionClose:
+			s.closedByPeer(fr)
+		case wire.TypePing:
+			eliciting = true
+		case wire.TypeCrypto:
+			eliciting = true
+			err = s.handleCrypto(now, sp, fr, it)
+		case wire.TypeImmediateAck:
+			eliciting, prompt = true, true
+		default:
+			eliciting = true
+			if sp != wire.SpaceApp {
+				return false, false, violation(CodeProtocol, "frame of type %#x in the handshake", fr.Type)
+			}
+			err = s.appFrame(now, fr, it)
+		}
+		if err != nil {
+			return false, false, err
+		}
+	}
+	return eliciting, prompt, nil
+}
+
+// appFrame handles the frames that only an established session carries.
+func (s *Session) appFrame(now time.Time, fr *wire.Frame, it item) error {
+	switch fr.Type {
+	case wire.TypeStream, wire.TypeResetStream, wire.TypeStopSending,
+		wire.TypeMaxStreamData, wire.TypeStreamOpen, wire.TypeStreamAccept:
+		return s.streamFrame(now, fr, it)
+	case wire.TypeMaxData:
+		if fr.Value > s.sendMax {
+			s.sendMax = fr.Value
+			for _, st := range s.starved {
+				s.enlist(st)
+			}
+			s.starved = s.starved[:0]
+		}
+	case wire.TypeMaxStreams:
+		s.mu.Lock()
+		s.maxOpen = max(s.maxOpen, fr.Value)
+		s.mu.Unlock()
+		s.openable.set()
+	case wire.TypePathChallenge:
+		if len(s.responses) < maxResponses {
+			s.responses = append(s.responses, response{data: fr.Value, via: it.via})
+		}
+	case wire.TypePathResponse:
+		s.validated(now, fr.Value)
+	case wire.TypeHandshakeDone:
+		if !s.client {
+			return violation(CodeProtocol, "HANDSHAKE_DONE from a client")
+		}
+		s.confirm()
+	case wire.TypeDatagram:
+		s.receiveDatagram(fr.Data)
+	default:
+		return violation(CodeFrameEncoding, "unexpected frame of type %#x", fr.Type)
+	}
+	return nil
+}
+
+func (s *Session) handleAck(now time.Time, sp wire.Space, fr *wire.Frame) error {
+	if s.spaces[sp].dropped {
+		return nil
+	}
+	if err := s.det.Acked(now, sp, fr.Ranges, fr.Delay, s); err != nil {
+		return violation(CodeProtocol, "%v", err)
+	}
+	if sp == wire.SpaceApp {
+		s.app.OnAcked(fr.Ranges[0].High)
+		s.smoothed.Store(int64(s.det.SmoothedRTT()))
+	}
+	return nil
+}
+
+func (s *Session) closedByPeer(fr *wire.Frame) {
+	if s.closing != nil {
+		return
+	}
+	reason := string(fr.Data[:min(len(fr.Data), wire.MaxReasonLen)])
+	if s.state == handshaking {
+		s.closing = &closedBy{&HandshakeError{Remote: true, Code: fr.Value, Reason: reason}}
+	} else {
+		s.closing = &closedBy{&ClosedError{Remote: true, Code: fr.Value, Reason: reason}}
+	}
+	s.peerClosed = true
+}
+
+// PacketAcked implements recovery.Handler.
+func (s *Session) PacketAcked(p *packet) {
+	sp := &s.spaces[p.Space]
+	for i := range p.Frames {
+		fr := &p.Frames[i]
+		switch fr.Type {
+		case wire.TypeAck:
+			sp.ackAcked(fr.Off)
+		case wire.TypeCrypto:
+			sp.out.ack(fr.Off, int(fr.Len))
+		case wire.TypePing:
+			s.pong(fr.ID)
+		case wire.TypeHandshakeDone:
+			s.doneAcked = true
+		case wire.TypeStream, wire.TypeResetStream, wire.TypeStreamOpen,
+			wire.TypeStreamAccept, wire.TypeMaxStreamData, wire.TypeStopSending:
+			if st := s.stream(fr.ID); st != nil && st.acked(fr) {
+				s.forget(st)
+			}
+		}
+	}
+}
+
+// PacketLost implements recovery.Handler: what the packet carried is to be
+// sent again.
+func (s *Session) PacketLost(p *packet) {
+	for i := range p.Frames {
+		fr := &p.Frames[i]
+		switch fr.Type {
+		case wire.TypeCrypto:
+			s.spaces[p.Space].out.lose(fr.Off, int(fr.Len))
+		case wire.TypePing:
+			s.lostPing(fr.ID)
+		case wire.TypeHandshakeDone:
+			s.sendDone = !s.doneAcked
+		case wire.TypeMaxData:
+			s.sendMaxData = true
+		case wire.TypeMaxStreams:
+			s.sendMaxStreams = true
+		case wire.TypeStream, wire.TypeResetStream, wire.TypeStreamOpen,
+			wire.TypeStreamAccept, wire.TypeMaxStreamData, wire.TypeStopSending:
+			if st := s.stream(fr.ID); st != nil {
+				st.lost(fr)
+				s.enlist(st)
+			}
+		}
+	}
+}
+
+// direct returns via if src is the node at its other end, or may be; nil if
+// via's neighbour has merely forwarded for src.
+func direct(via Path, src identity.NodeID) Path {
+	if via == nil {
+		return nil
+	}
+	if id := via.ID(); id != 0 && id != src {
+		return nil
+	}
+	return via
+}

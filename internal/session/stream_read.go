@@ -1,0 +1,175 @@
+package session
+
+import (
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/wire"
+)
+
+// Read copies what has arrived. It returns buffered data before io.EOF and
+// before the error of an ended session. Errors are io.EOF after the peer's
+// CloseWrite, net.ErrClosed, os.ErrDeadlineExceeded, *ResetError and
+// *ClosedError.
+func (st *Stream) Read(p []byte) (int, error) {
+	for {
+		n, err, wait := st.tryRead(p)
+		if !wait {
+			return n, err
+		}
+		<-st.readable
+	}
+}
+
+func (st *Stream) tryRead(p []byte) (n int, err error, wait bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	in := &st.in
+	if err := st.readError(); err != nil {
+		st.readable.set() // for other readers
+		return 0, err, false
+	}
+	if len(p) == 0 {
+		return 0, nil, false
+	}
+	if n = in.buf.consume(p); n > 0 {
+		st.consumed(uint64(n))
+		if in.buf.readable() > 0 || in.sized {
+			st.readable.set()
+		}
+		if in.sized && in.buf.read == in.final {
+			st.sess.queue(st) // perhaps the last thing that the session waited for
+		}
+		return n, nil, false
+	}
+	if in.stopped || in.sized && in.buf.read == in.final {
+		st.readable.set()
+		return 0, io.EOF, false
+	}
+	if err := st.sess.death(); err != nil {
+		st.readable.set()
+		return 0, err, false
+	}
+	return 0, nil, true
+}
+
+// readError is why Read fails although data may be there.
+func (st *Stream) readError() error {
+	switch {
+	case st.in.closed:
+		return net.ErrClosed
+	case st.in.deadline.passed():
+		return os.ErrDeadlineExceeded
+	case st.in.reset != nil:
+		return st.in.reset
+	}
+	return nil
+}
+
+// consumed gives the peer credit for n bytes that left the buffer, and grows
+// the window when a whole one was used up within two round trips (the rule of
+// dynamic right-sizing, Fisk and Feng 2001).
+func (st *Stream) consumed(n uint64) {
+	in := &st.in
+	if !in.sized {
+		left := in.limit - in.buf.read
+		if left <= in.window/2 {
+			now := time.Now()
+			if rtt := st.sess.rtt(); rtt > 0 && now.Sub(in.tuned) < 2*rtt {
+				in.window = min(2*in.window, st.sess.ep.cfg.MaxStreamWindow)
+				st.sess.growWindow(in.window)
+			}
+			in.tuned = now
+			in.limit = in.buf.read + in.window
+			in.sendMax = true
+			st.sess.queue(st)
+		}
+	}
+	st.sess.creditData(n)
+}
+
+// stopReading throws away the read side. st.mu is held.
+func (st *Stream) stopReading(code uint64) {
+	in := &st.in
+	if in.stopped {
+		return
+	}
+	in.stopped = true
+	st.sess.creditData(in.highest - in.buf.read)
+	in.buf.free()
+	if !in.ended {
+		in.sendStop, in.stopCode = true, code
+	}
+}
+
+// receive handles a STREAM frame. It runs in the session's goroutine.
+func (st *Stream) receive(fr *wire.Frame, f *frame.Frame) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	in := &st.in
+	if in.ended {
+		return nil
+	}
+	end := fr.Off + uint64(len(fr.Data))
+	if end > in.limit {
+		return violation(CodeFlowControl, "stream %d: data beyond the window", st.id)
+	}
+	if in.sized && (end > in.final || fr.Fin && end != in.final) || fr.Fin && end < in.highest {
+		return violation(CodeFinalSize, "stream %d: contradicting final sizes", st.id)
+	}
+	if end > in.highest {
+		if err := st.sess.receivedData(end - in.highest); err != nil {
+			return err
+		}
+		if in.stopped {
+			st.sess.creditData(end - in.highest)
+		}
+		in.highest = end
+	}
+	if fr.Fin {
+		in.sized, in.final = true, end
+	}
+	before := in.buf.contig
+	if !in.stopped && len(fr.Data) > 0 {
+		if err := in.buf.insert(fr.Off, fr.Data, f, in.window); err != nil {
+			return violation(CodeProtocol, "stream %d: %v", st.id, err)
+		}
+	}
+	st.answered = true
+	if in.sized && (in.buf.contig == in.final || in.stopped) {
+		in.ended = true
+	}
+	if in.buf.contig > before || in.ended {
+		st.readable.set()
+	}
+	return nil
+}
+
+// receiveReset handles RESET_STREAM (RFC 9000 section 19.4).
+func (st *Stream) receiveReset(code, final uint64) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	in := &st.in
+	if final < in.highest || in.sized && final != in.final || final > in.limit {
+		return violation(CodeFinalSize, "stream %d: contradicting final sizes", st.id)
+	}
+	if in.reset != nil || in.ended {
+		return nil
+	}
+	if err := st.sess.receivedData(final - in.highest); err != nil {
+		return err
+	}
+	st.sess.creditData(final - in.highest)
+	if !in.stopped {
+		st.sess.creditData(in.highest - in.buf.read)
+		in.buf.free()
+	}
+	in.highest, in.final, in.sized, in.ended = final, final, true, true
+	in.sendStop, in.sendMax = false, false
+	in.reset = &ResetError{Code: code, Remote: true}
+	st.readable.set()
+	return nil
+}
