@@ -36,6 +36,7 @@ func (l *Link) expectAnswerLocked() {
 // look is the timer's function.
 func (l *Link) look() {
 	defer l.wg.Done()
+	l.looks.Add(1)
 	l.mu.Lock()
 	l.timerAt = 0
 	l.mu.Unlock()

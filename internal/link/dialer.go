@@ -137,11 +137,11 @@ func (d *Dialer) Close() error {
 func (d *Dialer) run(ctx context.Context) {
 	failures := 0
 	var lastErr error
-	for {
+	defer func() { d.enter(DialerState{Phase: PhaseClosed, Err: lastErr}) }()
+	for ctx.Err() == nil {
 		d.enter(DialerState{Phase: PhaseDialing, Failures: failures, Err: lastErr})
 		lived, err := d.attempt(ctx, failures, lastErr)
 		if ctx.Err() != nil {
-			d.enter(DialerState{Phase: PhaseClosed, Err: lastErr})
 			return
 		}
 		if lived >= d.cfg.StableAfter {

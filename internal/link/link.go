@@ -53,6 +53,8 @@ type Link struct {
 	progressed atomic.Int64 // a write that had to wait for the other end succeeded
 	pinged     atomic.Int64 // the last ping went out; also its content
 
+	looks atomic.Uint64 // how often the timer fired
+
 	kick chan struct{} // wakes the writer; capacity 1
 	down chan struct{} // closed when the link fails
 	done chan struct{} // closed when its goroutines have ended

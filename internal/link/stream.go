@@ -55,11 +55,7 @@ func NewPeekedConn(conn net.Conn, peeked []byte) *StreamConn {
 	if t, ok := conn.(*net.TCPConn); ok {
 		_ = t.SetNoDelay(true) // the default already; an error shows at the first write
 	}
-	c := &StreamConn{
-		conn: conn,
-		buf:  make([]byte, readBufferLen),
-		wbuf: make([]byte, 0, writeBufferLen),
-	}
+	c := &StreamConn{conn: conn, buf: make([]byte, readBufferLen)}
 	c.w = copy(c.buf, peeked)
 	return c
 }
@@ -195,6 +191,13 @@ func unexpected(err error) error {
 // WriteFrames implements [FrameConn]: one system call as long as the kernel
 // takes everything.
 func (c *StreamConn) WriteFrames(fs []*frame.Frame) error {
+	if len(fs) == 1 {
+		_, err := c.conn.Write(fs[0].Bytes())
+		return err
+	}
+	if c.wbuf == nil { // an idle link need not have one
+		c.wbuf = make([]byte, 0, writeBufferLen)
+	}
 	small, from := c.wbuf[:0], 0
 	c.vec = c.vec[:0]
 	for _, f := range fs {
