@@ -1,112 +1,57 @@
-// Package stream is the seam between a session, the secure transport between
-// two nodes, and the ways to make conns out of it: the reliability layers. A
-// layer is one implementation of [Layer]; native, yamux and sctp are in
+// Package stream is the seam between a session, the secure association of two
+// nodes, and the ways to make conns out of it: the reliability layers. A layer
+// is one implementation of [Layer]; native, yamux and sctp are in
 // sub-packages, and streamtest holds the conformance suite that each passes.
+//
+// # Writing a layer
+//
+// A layer is started once on each side of a session and answers with a [Mux],
+// which opens and accepts conns. A conn obeys the whole net.Conn contract and,
+// beyond it, the promises of [Conn]; streamtest checks them. [OpError] and
+// [DialerPort] hold what all layers share, so that a program cannot tell by an
+// error or an address which layer it runs on.
 package stream
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"time"
 
 	"github.com/sirupsen/logrus"
-	"github.com/weftnet/weft/internal/identity"
-)
-
-// An Addr names one end of a conn: a node and a port. It is comparable and
-// stays the same while the paths below change.
-type Addr struct {
-	Node identity.NodeID
-	Port uint16
-}
-
-// Network returns "overlay".
-func (a Addr) Network() string { return "overlay" }
-
-// String returns "<id>:<port>", which net.SplitHostPort parses and Dial takes.
-func (a Addr) String() string { return fmt.Sprintf("%s:%d", a.Node, a.Port) }
-
-var _ net.Addr = Addr{}
-
-// A Code says why a stream was reset or refused.
-type Code uint32
-
-// The codes that weft itself uses. Applications use 0x100 and above with
-// [Conn.Reset].
-const (
-	CodeNone         Code = iota // closed without saying why
-	CodeCanceled                 // the reader or writer went away
-	CodeNoListener               // refused: nobody listens on the port
-	CodeBacklogFull              // refused: the listener's backlog is full
-	CodeNotAllowed               // refused: the listener does not allow this peer
-	CodeLayer                    // refused: both sides speak different layers
-	CodeShuttingDown             // refused: the node is leaving
 )
 
 // A Conn is what every layer hands out: the whole net.Conn contract, with
-// half-close and reset. Multiple goroutines may invoke methods on a Conn
-// simultaneously. LocalAddr and RemoteAddr are of type [Addr].
+// half-close and reset. LocalAddr and RemoteAddr are of type [Addr].
+//
+// Multiple goroutines may invoke methods on a Conn simultaneously. Reads do
+// not affect writes, nor writes reads.
+//
+// Read gives io.EOF only when the peer has ended its side cleanly and every
+// byte was delivered, or after CloseRead. All other errors are *net.OpError values that wrap
+// net.ErrClosed (this side closed), os.ErrDeadlineExceeded, a *[ResetError]
+// or a *[ClosedError].
 type Conn interface {
+	// Read, Write, Close and the deadlines are those of net.Conn. A deadline
+	// interrupts calls, blocked ones included, and leaves the conn usable.
+	// Close releases this side's own blocked calls, delivers in the
+	// background what was written, and tells the peer to stop writing.
 	net.Conn
-	// CloseRead throws away what arrives from now on and tells the peer, whose writes then fail.
+
+	// CloseRead throws away what arrives from now on and tells the peer,
+	// whose writes then fail with a *ResetError of CodeCanceled. Own reads
+	// give io.EOF, as TCP's do.
 	CloseRead() error
-	// CloseWrite sends what was written and then the end: the peer reads io.EOF.
+
+	// CloseWrite sends what was written and then the end: the peer reads
+	// io.EOF. Own writes fail with net.ErrClosed; reads go on.
 	CloseWrite() error
-	// Reset aborts both directions; the peer's calls fail with a *ResetError that has the code.
+
+	// Reset aborts both directions and throws away what is undelivered. The
+	// peer's calls fail with a *ResetError that has the code and Remote set,
+	// own calls with net.ErrClosed.
 	Reset(code Code) error
 }
 
-// A Session is the secure association of two nodes as a layer sees it.
-type Session interface {
-	LocalID() identity.NodeID
-	PeerID() identity.NodeID
-	// Initiator is true on exactly one of the two sides.
-	Initiator() bool
-	OpenStream(ctx context.Context, kind Kind) (Stream, error)
-	AcceptStream(ctx context.Context) (Stream, error)
-	SendDatagram(b []byte) error
-	ReceiveDatagram(ctx context.Context) ([]byte, error)
-	MaxDatagram() int
-	Done() <-chan struct{}
-	Err() error
-}
-
-// A Kind says what a session stream is for: a port up to 65535, or KindLayer.
-type Kind uint32
-
-// KindLayer is the one stream that a layer such as yamux runs over.
-const KindLayer Kind = 0x10001
-
-// A Stream is one ordered reliable byte stream of a session: a conn without addresses.
-type Stream interface {
-	ID() uint64
-	Kind() Kind
-	Accept() error
-	Refuse(code Code) error
-	// Accepted waits for the acceptor's answer: nil, *ResetError, or ctx's error.
-	Accepted(ctx context.Context) error
-	Read(b []byte) (int, error)
-	Write(b []byte) (int, error)
-	CloseRead() error
-	CloseWrite() error
-	Close() error
-	Reset(code Code) error
-	SetDeadline(t time.Time) error
-	SetReadDeadline(t time.Time) error
-	SetWriteDeadline(t time.Time) error
-}
-
-// A ResetError says that a stream was aborted and by whom. It matches
-// net.ErrClosed only when this side did it.
-type ResetError struct {
-	Code   Code
-	Remote bool
-}
-
-func (e *ResetError) Error() string { return "stream: reset" }
-
-// OpenOptions say how to open a conn.
+// OpenOptions say how to open a conn. The zero value is the default.
 type OpenOptions struct {
 	// EarlyData returns the conn before the acceptor has answered, so that
 	// the caller can write at once. A refusal then fails Read and Write.
@@ -114,26 +59,43 @@ type OpenOptions struct {
 }
 
 // A Layer makes conns out of sessions. Both nodes must speak the same layer.
+// Its methods may be called by many goroutines.
 type Layer interface {
-	// Name is what nodes tell each other: lowercase letters, digits and dashes.
+	// Name is what nodes tell each other: lowercase letters, digits and
+	// dashes.
 	Name() string
-	// Start runs the layer over s, on both sides, once for each session.
+
+	// Start runs the layer over s, on both sides, once for each session. It
+	// does not wait for the peer. log is never nil.
 	Start(s Session, log logrus.FieldLogger) (Mux, error)
 }
 
-// A Mux is a layer at work on one session.
+// A Mux is a layer at work on one session. Multiple goroutines may invoke its
+// methods simultaneously. Once the session has ended they fail with its error.
 type Mux interface {
-	// Open opens a conn to a port of the peer. A refusal is a *ResetError with Remote set and a Code* refusal code.
+	// Open opens a conn to a port of the peer. A refusal is a *ResetError
+	// with Remote set and a refusal code. When ctx ends first, the peer is
+	// told and Open returns ctx's error; afterwards ctx means nothing to the
+	// conn. Other errors are net.ErrClosed after Close, and *ClosedError.
 	Open(ctx context.Context, port uint16, opts OpenOptions) (Conn, error)
-	// Accept returns the peer's next wish for a conn.
+
+	// Accept returns the next conn that the peer wants. Errors are ctx's,
+	// net.ErrClosed after Close, and *ClosedError when the session has ended.
+	// A request that is there wins over a ctx that has ended.
 	Accept(ctx context.Context) (Request, error)
-	// Close ends the layer and waits for its goroutines; the session stays.
+
+	// Close ends the layer and waits for its goroutines. Conns still open
+	// fail on both sides; the session stays.
 	Close() error
 }
 
-// A Request is a conn that the peer wants. Exactly one of Accept and Refuse is called, at once.
+// A Request is a conn that the peer wants. The receiver calls either Accept or
+// Refuse, once, and without making the peer wait. Neither blocks.
 type Request interface {
+	// Port is the port that the peer named.
 	Port() uint16
+	// Accept tells the peer yes and returns the conn.
 	Accept() (Conn, error)
+	// Refuse tells the peer no and why.
 	Refuse(code Code) error
 }

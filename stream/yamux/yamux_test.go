@@ -1,0 +1,47 @@
+package yamux
+
+import (
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+	"go.uber.org/goleak"
+
+	"github.com/weftnet/weft/stream"
+	"github.com/weftnet/weft/stream/internal/memsession"
+	"github.com/weftnet/weft/stream/streamtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// errLost is why a killed session ended.
+var errLost = &stream.ClosedError{Cause: errors.New("the peer is gone")}
+
+// silent is a logger that nobody hears.
+func silent() logrus.FieldLogger {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return log
+}
+
+func start(t testing.TB, s stream.Session) stream.Mux {
+	t.Helper()
+	m, err := Layer{}.Start(s, silent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func newPair(t testing.TB) *streamtest.Pair {
+	t.Helper()
+	a, b := memsession.New()
+	return &streamtest.Pair{
+		A: start(t, a), B: start(t, b),
+		Kill:  func() { a.Kill(errLost) },
+		Close: func() { a.Kill(errLost) },
+	}
+}
+
+func TestConformance(t *testing.T) { streamtest.Run(t, streamtest.Config{New: newPair}) }
