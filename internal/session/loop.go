@@ -33,7 +33,7 @@ func (s *Session) turn(now time.Time) {
 	for _, it := range s.in.take() {
 		s.receive(now, it)
 	}
-	for _, f := range s.takeQueues() {
+	for _, f := range s.takeQueues(now) {
 		f(now)
 	}
 	s.timeouts(now)
@@ -52,7 +52,7 @@ func (s *Session) turn(now time.Time) {
 }
 
 // takeQueues takes what other goroutines left, and publishes the counters.
-func (s *Session) takeQueues() []func(time.Time) {
+func (s *Session) takeQueues(now time.Time) []func(time.Time) {
 	s.count.PacketsLost = s.det.Stats().Lost
 	s.count.RTT, s.count.MinRTT = s.det.SmoothedRTT(), s.det.MinRTT()
 	s.count.CongestionWindow, s.count.BytesInFlight = s.det.Window(), s.det.InFlight()
@@ -67,6 +67,12 @@ func (s *Session) takeQueues() []func(time.Time) {
 	f := s.commands
 	s.commands = nil
 	s.stats = s.count
+	switch {
+	case len(s.streams) > 0:
+		s.idleSince = time.Time{}
+	case s.idleSince.IsZero():
+		s.idleSince = now
+	}
 	return f
 }
 
@@ -154,6 +160,7 @@ func (s *Session) timeouts(now time.Time) {
 	}
 	if passed(s.det.Deadline()) && s.pathReady() {
 		sp, n := s.det.Expired(now, s)
+		s.checkBlackHole(now)
 		if n > 0 {
 			s.probes[sp] = max(s.probes[sp], n)
 			s.requeueOldest(sp)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/recovery"
 	"github.com/weftnet/weft/internal/wire"
 )
 
@@ -13,6 +14,10 @@ const (
 	maxResponses = 16
 	// validationTries is how often a path is challenged before it is given up.
 	validationTries = 4
+	// minMTUWait and maxMTUWait bound how long a session keeps to small
+	// packets after the path swallowed large ones.
+	minMTUWait = 10 * time.Second
+	maxMTUWait = 10 * time.Minute
 )
 
 // A validation is a link that the peer's packets have begun to come from, and
@@ -105,6 +110,7 @@ func (s *Session) setPath(p Path) {
 	s.mu.Lock()
 	s.path = p
 	s.mu.Unlock()
+	s.mtuRetry, s.mtuWait = time.Time{}, 0
 	s.setMTU(p.MaxPacket())
 	s.det.PathChanged(time.Now(), s.mtu)
 }
@@ -114,6 +120,29 @@ func (s *Session) setMTU(n int) {
 	s.mtu = min(max(n, wire.MinPacket), frame.MaxPacket)
 	s.det.SetMaxPacket(s.mtu)
 	s.maxDatagram.Store(int64(s.mtu))
+}
+
+// packetLimit is the size of the next packet at most. The second probe
+// timeout in a row may mean that the path swallows large packets.
+func (s *Session) packetLimit() int {
+	if s.probes[wire.SpaceApp] > 0 && s.det.PTOCount() >= 2 {
+		return wire.MinPacket
+	}
+	return s.mtu
+}
+
+// checkBlackHole falls back to the smallest packets when the path swallows
+// large ones (RFC 8899 section 4.3), and tries large ones again after a while.
+func (s *Session) checkBlackHole(now time.Time) {
+	switch {
+	case s.mtu > wire.MinPacket && s.det.LargeLost() >= recovery.BlackHoleLosses:
+		s.mtuWait = min(max(2*s.mtuWait, minMTUWait), maxMTUWait)
+		s.mtuRetry = now.Add(s.mtuWait)
+		s.setMTU(wire.MinPacket)
+	case !s.mtuRetry.IsZero() && now.After(s.mtuRetry):
+		s.mtuRetry = time.Time{}
+		s.setMTU(s.ownPath.MaxPacket())
+	}
 }
 
 // SetPath moves the session to p and asks the peer for a sign of life there.

@@ -184,6 +184,7 @@ func (s *Session) handleAck(now time.Time, sp wire.Space, fr *wire.Frame) error 
 		return violation(CodeProtocol, "%v", err)
 	}
 	if sp == wire.SpaceApp {
+		s.checkBlackHole(now)
 		s.app.OnAcked(fr.Ranges[0].High)
 		s.smoothed.Store(int64(s.det.SmoothedRTT()))
 	}

@@ -172,7 +172,7 @@ func (s *Session) planControl() {
 // IMMEDIATE_ACK may have to fit as well.
 func (s *Session) room() int {
 	ack := ackBase + ackRange*min(len(s.spaces[wire.SpaceApp].recv), maxSentRanges)
-	return s.mtu - wire.ShortHeaderLen - handshake.Overhead - ack - s.plan.size()
+	return s.packetLimit() - wire.ShortHeaderLen - handshake.Overhead - ack - s.plan.size()
 }
 
 // planStreams lets streams take turns until the packet is full.

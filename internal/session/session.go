@@ -132,6 +132,8 @@ type core struct {
 	starved    []*Stream // wait for MAX_DATA
 	mtu        int       // largest packet that the path is believed to carry
 	ownPath    Path      // the path in use
+	mtuRetry   time.Time // when larger packets are tried again
+	mtuWait    time.Duration
 	wantProbe  bool
 	pings      []ping
 	pingID     uint64

@@ -77,7 +77,6 @@ func (s *Session) streamFor(id uint64) (*Stream, error) {
 		return nil, nil
 	}
 	seen.add(n, n+1)
-	s.idleSince = time.Time{}
 	st := newStream(s, id, KindMax+1, s.ep.cfg.StreamWindow, s.params.MaxStream)
 	st.out.openDone = true
 	s.mu.Lock()
@@ -106,7 +105,6 @@ func (s *Session) forget(st *Stream) {
 	s.mu.Lock()
 	_, there := s.streams[st.id]
 	delete(s.streams, st.id)
-	left := len(s.streams)
 	s.mu.Unlock()
 	if !there {
 		return
@@ -115,9 +113,6 @@ func (s *Session) forget(st *Stream) {
 	st.detached = true
 	st.out.buf.free()
 	st.mu.Unlock()
-	if left == 0 {
-		s.idleSince = time.Now()
-	}
 	if s.local(st.id) {
 		return
 	}
