@@ -10,8 +10,8 @@ import (
 
 // A carrier is what an uplink needs of the node that it belongs to.
 type carrier interface {
-	// attach starts a link on fc, which it owns.
-	attach(fc link.FrameConn) port
+	// attach starts a link to the relay at addr on fc, which it owns.
+	attach(addr string, fc link.FrameConn) port
 	// join makes a session with the relay at the other end of p, or moves the
 	// session last, if it still lives, onto p.
 	join(ctx context.Context, p port, last association) (association, error)

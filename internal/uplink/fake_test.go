@@ -140,7 +140,7 @@ func (c *fakeCarrier) dial(_ context.Context, addr string) (link.FrameConn, erro
 	return &fakeConn{relay: r}, nil
 }
 
-func (c *fakeCarrier) attach(fc link.FrameConn) port {
+func (c *fakeCarrier) attach(_ string, fc link.FrameConn) port {
 	r := fc.(*fakeConn).relay
 	p := &fakePort{done: make(chan struct{})}
 	r.set(func(r *fakeRelay) { r.links = append(r.links, p) })

@@ -229,22 +229,31 @@ func (s *Set) changed() {
 }
 
 // chooseHome keeps the home relay while it is up and stays, and otherwise
-// takes the first that is; one that goes away is better than none. s.mu is
-// held.
+// takes the first that is; one that goes away is better than none. Uplinks to
+// relays that go away are left once another is up. s.mu is held.
 func (s *Set) chooseHome() {
-	usable := func(u *Uplink, evenLeaving bool) bool {
-		status := u.Status()
-		return status.Phase == PhaseUp && (evenLeaving || !status.GoingAway)
-	}
-	for _, evenLeaving := range []bool{false, true} {
-		if s.home != nil && usable(s.home, evenLeaving) {
-			return
+	var stays, leaves *Uplink
+	for _, u := range append([]*Uplink{s.home}, s.uplinks...) {
+		if u == nil {
+			continue
 		}
-		for _, u := range s.uplinks {
-			if usable(u, evenLeaving) {
-				s.home = u
-				return
-			}
+		switch status := u.Status(); {
+		case status.Phase != PhaseUp:
+		case !status.GoingAway:
+			stays = cmp.Or(stays, u)
+		default:
+			leaves = cmp.Or(leaves, u)
+		}
+	}
+	if next := cmp.Or(stays, leaves); next != nil {
+		s.home = next
+	}
+	if stays == nil {
+		return
+	}
+	for _, u := range s.uplinks {
+		if u.Status().GoingAway {
+			kick(u.leave)
 		}
 	}
 }

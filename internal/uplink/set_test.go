@@ -228,6 +228,11 @@ func TestHomeMovesWhenItsRelayGoesAwayOrBreaks(t *testing.T) {
 		b.set(func(r *fakeRelay) { r.down = nil })
 		s.Kick()
 		home(b)
+		time.Sleep(time.Second) // until the first is dialled again
+		home(b)
+		if n := len(a.links); n != 2 {
+			t.Errorf("%d links to the relay that goes away, want it left once", n)
+		}
 		b.set(func(r *fakeRelay) { r.down = errors.New("gone") })
 		b.cut()
 		home(a)

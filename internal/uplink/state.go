@@ -12,8 +12,11 @@ import (
 // or broken; what happens on a link counts only while that link is the
 // dialler's, that is, in PhaseJoining and PhaseUp.
 
-// errLinkDown ends the use of a link that broke meanwhile.
-var errLinkDown = errors.New("the link to the relay went down")
+// Why the use of a link ends.
+var (
+	errLinkDown = errors.New("the link to the relay went down")
+	errLeft     = errors.New("the relay is about to stop, and another one is up")
+)
 
 // begin enters a phase that does not depend on the one before.
 func (u *Uplink) begin(p Phase, next time.Time, err error) {

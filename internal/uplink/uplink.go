@@ -29,6 +29,7 @@ type Uplink struct {
 	cancel   context.CancelFunc
 	ports    chan port     // capacity 1: the newest link
 	renew    chan struct{} // capacity 1: register again
+	leave    chan struct{} // capacity 1: the relay goes away and another is up
 	wg       sync.WaitGroup
 
 	mu     sync.Mutex
@@ -52,6 +53,7 @@ func newUplink(addr string, set *Set) *Uplink {
 		cancel:   cancel,
 		ports:    make(chan port, 1),
 		renew:    make(chan struct{}, 1),
+		leave:    make(chan struct{}, 1),
 		status:   Status{Addr: addr, Phase: PhaseDialing, Since: time.Now()},
 	}
 	u.wg.Go(func() { u.run(ctx) })
@@ -118,7 +120,7 @@ func (u *Uplink) dial(ctx context.Context) error {
 	d := link.NewDialer(link.DialerConfig{
 		Addr:       u.addr,
 		Dial:       u.cfg.Dial,
-		Attach:     func(fc link.FrameConn) link.Attached { return u.carrier.attach(fc) },
+		Attach:     func(fc link.FrameConn) link.Attached { return u.carrier.attach(u.addr, fc) },
 		OnState:    u.dialerChanged,
 		MinBackoff: u.cfg.MinBackoff,
 		MaxBackoff: u.cfg.MaxBackoff,
@@ -184,7 +186,7 @@ func (u *Uplink) use(ctx context.Context, p port) error {
 		if _, ok := errors.AsType[*duplicateError](err); ok {
 			return err
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || p.Err() != nil {
 			return nil
 		}
 		u.log.WithError(err).Warn("cannot join the relay; trying again")
@@ -225,12 +227,12 @@ func (u *Uplink) join(ctx context.Context, p port, pause *backoff) error {
 		return errLinkDown
 	}
 	defer u.down()
-	return u.stay(ctx, a, client)
+	return u.stay(ctx, p, a, client)
 }
 
 // stay waits for the end of a joined link, session or control stream, and
-// registers again when asked to.
-func (u *Uplink) stay(ctx context.Context, a association, client *control.Client) error {
+// registers again when asked to. It ends the link when asked to leave.
+func (u *Uplink) stay(ctx context.Context, p port, a association, client *control.Client) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -239,6 +241,11 @@ func (u *Uplink) stay(ctx context.Context, a association, client *control.Client
 			return fmt.Errorf("session with the relay ended: %w", a.Err())
 		case <-client.Done():
 			return client.Err()
+		case <-u.leave:
+			if u.Status().GoingAway { // not an earlier wish
+				_ = p.Close()
+				return errLeft
+			}
 		case <-u.renew:
 			rctx, cancel := context.WithTimeout(ctx, JoinTimeout)
 			answer, err := u.register(rctx, client)

@@ -1,0 +1,168 @@
+package relay
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/weftnet/weft/internal/link"
+)
+
+// prefaceShare is the part of MaxPrefaces that one address may take.
+const prefaceShare = 16
+
+// admission counts links and limits them. A link first counts as a preface
+// and, once accepted, as a link, in all and for its address.
+type admission struct {
+	maxLinks, maxPerAddress, maxPrefaces int // negative: no limit
+
+	mu              sync.Mutex
+	draining        bool
+	links, prefaces int
+	addresses       map[string]*usage
+	empty           chan struct{} // closed when draining and no link is left
+}
+
+// A usage is what one address takes.
+type usage struct{ links, prefaces int }
+
+// A slot is one link's place in the counts. Its owner calls leave in the end.
+type slot struct {
+	a      *admission
+	addr   string
+	linked bool
+}
+
+func newAdmission(maxLinks, maxPerAddress, maxPrefaces int) *admission {
+	return &admission{
+		maxLinks: maxLinks, maxPerAddress: maxPerAddress, maxPrefaces: maxPrefaces,
+		addresses: make(map[string]*usage),
+		empty:     make(chan struct{}),
+	}
+}
+
+// enter counts a new conn, nil if there are too many prefaces.
+func (a *admission) enter(remote net.Addr) *slot {
+	addr := addressOf(remote)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u := a.addresses[addr]
+	if u == nil {
+		u = new(usage)
+	}
+	if exceeds(a.prefaces, a.maxPrefaces) || exceeds(u.prefaces, max(a.maxPrefaces/prefaceShare, 1)) {
+		return nil
+	}
+	a.addresses[addr] = u
+	a.prefaces++
+	u.prefaces++
+	return &slot{a: a, addr: addr}
+}
+
+// link makes the slot that of an accepted link, unless the status says why
+// not.
+func (s *slot) link() link.Status {
+	a := s.a
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u := a.addresses[s.addr]
+	switch {
+	case a.draining:
+		return link.StatusShuttingDown
+	case exceeds(a.links, a.maxLinks) || exceeds(u.links, a.maxPerAddress):
+		return link.StatusBusy
+	}
+	a.prefaces--
+	u.prefaces--
+	a.links++
+	u.links++
+	s.linked = true
+	return link.StatusOK
+}
+
+// leave gives the place up.
+func (s *slot) leave() {
+	a := s.a
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u := a.addresses[s.addr]
+	if s.linked {
+		a.links--
+		u.links--
+	} else {
+		a.prefaces--
+		u.prefaces--
+	}
+	if *u == (usage{}) {
+		delete(a.addresses, s.addr)
+	}
+	a.checkEmpty()
+}
+
+// drain lets no further link in.
+func (a *admission) drain() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.draining = true
+	a.checkEmpty()
+}
+
+// waitEmpty waits until no link is left after drain.
+func (a *admission) waitEmpty(ctx context.Context) error {
+	select {
+	case <-a.empty:
+		return nil
+	default:
+	}
+	select {
+	case <-a.empty:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// count returns how many links and prefaces there are.
+func (a *admission) count() (links, prefaces int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.links, a.prefaces
+}
+
+// checkEmpty closes empty if it is time. a.mu is held.
+func (a *admission) checkEmpty() {
+	if !a.draining || a.links > 0 {
+		return
+	}
+	select {
+	case <-a.empty:
+	default:
+		close(a.empty)
+	}
+}
+
+// exceeds reports whether one more would be more than limit.
+func exceeds(n, limit int) bool { return limit >= 0 && n >= limit }
+
+// addressOf returns what counts as one address: the host, and of IPv6 the /64
+// network, which one subscriber has at least.
+func addressOf(addr net.Addr) string {
+	host, _, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return host
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is4() {
+		return ip.String()
+	}
+	prefix, err := ip.Prefix(64)
+	if err != nil {
+		return host
+	}
+	return prefix.String()
+}

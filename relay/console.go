@@ -1,0 +1,151 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/weftnet/weft/gossip"
+	"github.com/weftnet/weft/internal/control"
+	"github.com/weftnet/weft/internal/session"
+)
+
+// A console serves the control streams of one session, one at a time: a new
+// one ends the one before.
+type console struct {
+	relay   *relay
+	session *session.Session
+
+	mu     sync.Mutex
+	server *control.Server // of the present stream; nil before the first
+}
+
+var _ control.Handler = (*console)(nil)
+
+// Established implements relayhost.Watcher: there is a new session.
+func (r *relay) Established(s *session.Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.consoles[s] != nil {
+		return
+	}
+	c := &console{relay: r, session: s}
+	r.consoles[s] = c
+	r.wg.Go(func() {
+		c.run(r.ctx)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.consoles, s)
+	})
+}
+
+// run serves control streams until the session or ctx ends.
+func (c *console) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	end := func() {}
+	defer func() {
+		end()
+		wg.Wait()
+	}()
+	for {
+		stream, err := c.session.AcceptControl(ctx)
+		if err != nil {
+			return
+		}
+		end()
+		wg.Wait()
+		if err := stream.Accept(); err != nil {
+			continue
+		}
+		sctx, cancel := context.WithCancel(ctx)
+		end = cancel
+		server := control.NewServer(stream, c)
+		c.mu.Lock()
+		c.server = server
+		c.mu.Unlock()
+		wg.Go(func() { c.serve(sctx, server) })
+	}
+}
+
+func (c *console) serve(ctx context.Context, server *control.Server) {
+	err := server.Serve(ctx)
+	if errors.Is(err, control.ErrMalformed) {
+		c.relay.stats.controlMalformed.Add(1)
+		c.relay.log.WithError(err).WithField("node", c.session.Peer().ID.String()).Warn("node breaks the control protocol")
+	}
+}
+
+// push tells the node something, unless it has no control stream.
+func (c *console) push(m control.Message) {
+	c.mu.Lock()
+	server := c.server
+	c.mu.Unlock()
+	if server != nil {
+		server.Push(m)
+	}
+}
+
+// errNotAttached refuses nodes whose link has not been proven, or is gone.
+var errNotAttached = &control.Failed{
+	Code:   control.FailureNotAllowed,
+	Reason: "the relay knows no link of this node yet",
+}
+
+// Register implements control.Handler.
+func (c *console) Register(_ context.Context, m *control.Register) (*control.Registered, error) {
+	peer := c.session.Peer()
+	addr, ok := c.relay.observed(peer.ID)
+	if !ok {
+		return nil, errNotAttached
+	}
+	err := c.relay.directory.Put(peer, gossip.Attachment{
+		Relay: c.relay.self,
+		Names: m.Names, Candidates: m.Candidates,
+		Epoch: m.Epoch, Seq: m.Seq,
+	})
+	if err != nil {
+		return nil, failureOf(err)
+	}
+	return &control.Registered{ObservedAddr: addr, RelayName: c.relay.name, RelayVersion: c.relay.version}, nil
+}
+
+// failureOf says in the terms of the protocol why the directory refused.
+func failureOf(err error) *control.Failed {
+	failed := &control.Failed{Code: control.FailureInternal, Reason: "the relay cannot list the node"}
+	stale, isStale := errors.AsType[*gossip.StaleError](err)
+	_, isConflict := errors.AsType[*gossip.ConflictError](err)
+	switch {
+	case isStale:
+		failed.Code, failed.Reason, failed.Epoch = control.FailureStale, "a newer registration is known", stale.Epoch
+	case isConflict:
+		failed.Code, failed.Reason = control.FailureConflict, "another key has the same node ID; make a new key"
+	case errors.Is(err, gossip.ErrFull):
+		failed.Code, failed.Reason = control.FailureFull, "the relay's directory is full"
+	case errors.Is(err, gossip.ErrNotCertified):
+		failed.Code, failed.Reason = control.FailureNotAllowed, "a name is not in the node's certificate"
+	case errors.Is(err, gossip.ErrTooMuch):
+		failed.Code, failed.Reason = control.FailureNotAllowed, "too many names or candidate addresses"
+	}
+	return failed
+}
+
+// Lookup implements control.Handler.
+func (c *console) Lookup(_ context.Context, m *control.Lookup) ([]control.Record, error) {
+	if _, ok := c.relay.observed(c.session.Peer().ID); !ok {
+		return nil, errNotAttached
+	}
+	var records []control.Record
+	for _, r := range c.relay.directory.Find(m.Target()) {
+		records = append(records, control.Record{ID: r.ID, Key: control.Key(r.Key), Names: r.Names})
+	}
+	return records, nil
+}
+
+// Observe implements control.Handler.
+func (c *console) Observe(context.Context) (string, error) {
+	addr, ok := c.relay.observed(c.session.Peer().ID)
+	if !ok {
+		return "", errNotAttached
+	}
+	return addr, nil
+}

@@ -1,0 +1,163 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/internal/switchboard"
+)
+
+// Refused links are logged at this rate at most; all are counted.
+const (
+	refusalsPerSecond = 1
+	refusalBurst      = 10
+)
+
+// A member is an accepted link and, once proven, the node at its other end.
+type member struct {
+	port   *switchboard.Port
+	prove  func()        // closes proven
+	proven chan struct{} // closed when somebody has proven to be there
+
+	id identity.NodeID // who has; the relay's mu is held
+}
+
+// serveLink serves one conn from its first byte to its end.
+func (r *relay) serveLink(c link.PrefaceConn) {
+	s := r.links.enter(c.RemoteAddr())
+	if s == nil {
+		r.stats.refusedAddress.Add(1)
+		_ = c.Close()
+		return
+	}
+	defer s.leave()
+	hello, err := r.greet(c, s)
+	if err != nil {
+		if r.refusals.Allow() {
+			r.log.WithError(err).WithField("link", c.RemoteAddr().String()).Info("link refused")
+		}
+		return
+	}
+	r.stats.accepted.Add(1)
+	m := r.join(c, hello)
+	defer r.part(m)
+	r.hold(m)
+}
+
+// greet exchanges prefaces. On an error the conn is closed.
+func (r *relay) greet(c link.PrefaceConn, s *slot) (link.Hello, error) {
+	ctx, cancel := context.WithTimeoutCause(r.ctx, r.prefaceTimeout,
+		fmt.Errorf("no complete preface within %v", r.prefaceTimeout))
+	defer cancel()
+	decided := false
+	hello, err := link.Server(ctx, c, r.self, func(h link.Hello) link.Status {
+		decided = true
+		return r.decide(h, s)
+	})
+	if err != nil && !decided {
+		r.stats.refusedPreface.Add(1)
+	}
+	return hello, err
+}
+
+// decide says whether a link is accepted.
+func (r *relay) decide(h link.Hello, s *slot) link.Status {
+	if h.Network != r.network {
+		r.stats.refusedNetwork.Add(1)
+		return link.StatusNetwork
+	}
+	status := s.link()
+	if status != link.StatusOK {
+		r.stats.refusedBusy.Add(1)
+	}
+	return status
+}
+
+// join attaches an accepted link to the switch.
+func (r *relay) join(c link.PrefaceConn, hello link.Hello) *member {
+	m := &member{proven: make(chan struct{})}
+	m.prove = sync.OnceFunc(func() { close(m.proven) })
+	r.mu.Lock() // before somebody can prove to be there
+	defer r.mu.Unlock()
+	m.port = r.Switch.Attach(c, switchboard.PortConfig{Claimed: hello.Node})
+	r.members[m.port] = m
+	return m
+}
+
+// part forgets a link that has ended.
+func (r *relay) part(m *member) {
+	_ = m.port.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.members, m.port)
+	r.detach(m)
+}
+
+// detach forgets who is at the other end of m, unless the node has a newer
+// link. r.mu is held.
+func (r *relay) detach(m *member) {
+	if m.id != 0 && r.nodes[m.id] == m {
+		delete(r.nodes, m.id)
+		r.directory.Detach(m.id, r.self)
+	}
+	m.id = 0
+}
+
+// hold waits for the end of a link, and makes it end if nobody proves to be at
+// its other end.
+func (r *relay) hold(m *member) {
+	limit := time.NewTimer(r.handshakeTimeout)
+	defer limit.Stop()
+	select {
+	case <-m.proven:
+	case <-limit.C:
+		r.stats.unproven.Add(1)
+		m.port.CloseWithError(fmt.Errorf("relay: nobody has proven to be at the other end within %v", r.handshakeTimeout))
+	case <-m.port.Done():
+	case <-r.ctx.Done():
+	}
+	select {
+	case <-m.port.Done():
+	case <-r.ctx.Done():
+		m.port.CloseWithError(fmt.Errorf("relay: %w", net.ErrClosed))
+	}
+}
+
+// Bound implements relayhost.Watcher: peer has proven to be at the other end
+// of port. The error says that its node ID belongs to another key.
+func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.members[port]
+	if m == nil {
+		return nil // a link of the node that is not the relay's
+	}
+	if err := r.directory.Attach(peer, r.self); err != nil {
+		r.stats.conflicts.Add(1)
+		return errors.Join(errors.New("relay: the node is not accepted"), err)
+	}
+	if m.id != peer.ID {
+		r.detach(m)
+		m.id = peer.ID
+	}
+	r.nodes[peer.ID] = m
+	m.prove()
+	return nil
+}
+
+// observed returns the address of a node's link, false when it has none.
+func (r *relay) observed(id identity.NodeID) (string, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.nodes[id]
+	if m == nil {
+		return "", false
+	}
+	return m.port.Link().RemoteAddr().String(), true
+}

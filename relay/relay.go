@@ -1,0 +1,149 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/weftnet/weft/gossip"
+	"github.com/weftnet/weft/internal/control"
+	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/internal/relayhost"
+	"github.com/weftnet/weft/internal/session"
+	"github.com/weftnet/weft/internal/switchboard"
+	"golang.org/x/time/rate"
+)
+
+// A relay is a Server at work.
+type relay struct {
+	relayhost.Parts
+	name, version    string
+	self             identity.NodeID
+	network          link.NetworkTag
+	prefaceTimeout   time.Duration
+	handshakeTimeout time.Duration
+	directory        *gossip.Directory
+	links            *admission
+	log              logrus.FieldLogger
+	refusals         *rate.Limiter // of log entries about links that were refused
+	stats            counters
+
+	ctx    context.Context // ends with close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	closed   bool
+	members  map[*switchboard.Port]*member
+	nodes    map[identity.NodeID]*member // by who has proven to be there
+	consoles map[*session.Session]*console
+}
+
+type counters struct {
+	accepted, unproven, conflicts                  atomic.Uint64
+	refusedAddress, refusedBusy, refusedNetwork    atomic.Uint64
+	refusedPreface, acceptErrors, controlMalformed atomic.Uint64
+}
+
+// newRelay makes the server's node forward.
+func newRelay(s *Server) *relay {
+	parts := s.Host.RelayHost()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &relay{
+		Parts: parts,
+		name:  s.Name, version: s.Version,
+		self:             parts.Credentials.Key().ID(),
+		network:          link.TagOf(parts.Credentials.Network().ID()),
+		prefaceTimeout:   cmp.Or(s.PrefaceTimeout, DefaultPrefaceTimeout),
+		handshakeTimeout: cmp.Or(s.HandshakeTimeout, DefaultHandshakeTimeout),
+		directory:        s.Directory,
+		links: newAdmission(
+			cmp.Or(s.MaxLinks, DefaultMaxLinks),
+			cmp.Or(s.MaxLinksPerAddress, DefaultMaxLinksPerAddress),
+			cmp.Or(s.MaxPrefaces, DefaultMaxPrefaces),
+		),
+		log:      parts.Logger,
+		refusals: rate.NewLimiter(refusalsPerSecond, refusalBurst),
+		ctx:      ctx, cancel: cancel,
+		members:  make(map[*switchboard.Port]*member),
+		nodes:    make(map[identity.NodeID]*member),
+		consoles: make(map[*session.Session]*console),
+	}
+	if r.directory == nil {
+		r.directory = gossip.NewDirectory(gossip.DirectoryConfig{})
+	}
+	r.listSelf()
+	r.Hooks.Watch(r)
+	for _, sess := range r.Endpoint.Sessions() {
+		r.Established(sess)
+	}
+	setForward(r.Switch, true, switchboard.Limits{
+		BytesPerSecond: s.BytesPerSecond, PacketsPerSecond: s.PacketsPerSecond,
+	})
+	return r
+}
+
+// listSelf makes the relay's own node known in its directory.
+func (r *relay) listSelf() {
+	key := r.Credentials.Key().Public()
+	self := identity.Peer{ID: key.ID(), Key: key, Names: r.Credentials.Names()}
+	err := r.directory.Put(self, gossip.Attachment{Relay: r.self, Names: self.Names, Epoch: uint64(time.Now().UnixNano())})
+	if err != nil {
+		r.log.WithError(err).Warn("the relay itself cannot be looked up")
+	}
+}
+
+// spawn starts a goroutine that close waits for, unless it is too late.
+func (r *relay) spawn(f func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.wg.Go(f)
+	}
+	return !r.closed
+}
+
+// announce tells all nodes something.
+func (r *relay) announce(m control.Message) {
+	r.mu.Lock()
+	open := make([]*console, 0, len(r.consoles))
+	for _, c := range r.consoles {
+		open = append(open, c)
+	}
+	r.mu.Unlock()
+	for _, c := range open {
+		c.push(m)
+	}
+}
+
+// close ends all links and waits for the relay's goroutines.
+func (r *relay) close() {
+	r.mu.Lock()
+	first := !r.closed
+	r.closed = true
+	r.mu.Unlock()
+	if first {
+		setForward(r.Switch, false, switchboard.Limits{})
+		r.Hooks.Unwatch(r)
+		r.cancel()
+		r.directory.Detach(r.self, r.self)
+	}
+	r.wg.Wait()
+}
+
+// A forwarder is a switch that can begin and cease to forward while it runs.
+type forwarder interface {
+	SetForward(on bool, limits switchboard.Limits)
+}
+
+// setForward makes a switch that of a relay, or no more. A switch that cannot
+// change is one already.
+func setForward(s any, on bool, limits switchboard.Limits) {
+	if f, ok := s.(forwarder); ok {
+		f.SetForward(on, limits)
+	}
+}

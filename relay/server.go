@@ -1,0 +1,191 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/weftnet/weft/gossip"
+	"github.com/weftnet/weft/internal/control"
+	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/internal/relayhost"
+)
+
+// ErrServerClosed is what Serve returns after Shutdown or Close.
+var ErrServerClosed = errors.New("relay: server closed")
+
+// The defaults of [Server].
+const (
+	DefaultMaxLinks           = 16384
+	DefaultMaxLinksPerAddress = 256
+	DefaultMaxPrefaces        = 1024
+	DefaultPrefaceTimeout     = 5 * time.Second
+	DefaultHandshakeTimeout   = 10 * time.Second
+)
+
+// A Host is a node that can be a relay: an overlay.Node.
+type Host interface{ RelayHost() relayhost.Parts }
+
+// A Server makes its Host a relay. Its fields must not be changed once Serve
+// was called. Multiple goroutines may invoke its methods simultaneously.
+type Server struct {
+	// Host is the node that becomes a relay. Required.
+	Host Host
+	// Name and Version are what nodes are told about the relay, for people to
+	// read. Name may be empty; Version, too.
+	Name, Version string
+	// Directory is where attached nodes are listed. Nil: one with the default
+	// limits.
+	Directory *gossip.Directory
+
+	// MaxLinks is how many links are accepted; further diallers are told that
+	// the relay is busy. Zero: 16384. Negative: no limit.
+	MaxLinks int
+	// MaxLinksPerAddress is how many of them may come from one IPv4 address or
+	// one IPv6 /64 network, so that one attacker does not take all of
+	// MaxLinks. It is large because a company or a mobile network may have all
+	// its nodes behind one address. Zero: 256. Negative: no limit, for a relay
+	// behind a proxy that hides the addresses.
+	MaxLinksPerAddress int
+	// MaxPrefaces is how many conns may be in their first bytes at one time;
+	// further ones are closed at once. A sixteenth of it may come from one
+	// address. Zero: 1024.
+	MaxPrefaces int
+	// PrefaceTimeout is how long a dialler has for its first bytes. Zero: 5 s.
+	PrefaceTimeout time.Duration
+	// HandshakeTimeout is how long a link may be without a session that proves
+	// who is at its other end. Zero: 10 s.
+	HandshakeTimeout time.Duration
+
+	// BytesPerSecond and PacketsPerSecond limit what is forwarded for each
+	// node. What is beyond is dropped, and the node is told. Zero: no limit.
+	BytesPerSecond, PacketsPerSecond int
+
+	start   sync.Once
+	running *relay // set by start
+
+	mu        sync.Mutex
+	closed    bool // Shutdown or Close was called
+	listeners map[net.Listener]struct{}
+}
+
+// Serve accepts links from ln, which it closes, until Shutdown or Close; the
+// error then is [ErrServerClosed]. Errors of ln that pass, such as too many open
+// files, are waited out.
+func (s *Server) Serve(ln net.Listener) error {
+	r := s.relay()
+	if !s.track(ln) {
+		_ = ln.Close()
+		return ErrServerClosed
+	}
+	defer s.untrack(ln)
+	var pause acceptPause
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case err == nil:
+			pause.reset()
+			if !r.spawn(func() { r.serveLink(link.NewStreamConn(conn)) }) {
+				_ = conn.Close()
+			}
+		case s.isClosed():
+			return ErrServerClosed
+		case !temporary(err):
+			return err
+		default:
+			r.stats.acceptErrors.Add(1)
+			r.log.WithError(err).Warn("cannot accept links; trying again")
+			if !pause.wait(r.ctx) {
+				return ErrServerClosed
+			}
+		}
+	}
+}
+
+// ServeLink serves one link that did not come from a net.Listener. It returns
+// when the link has ended.
+func (s *Server) ServeLink(c link.PrefaceConn) {
+	r := s.relay()
+	ended := make(chan struct{})
+	if !r.spawn(func() { defer close(ended); r.serveLink(c) }) {
+		_ = c.Close()
+		return
+	}
+	<-ended
+}
+
+// Shutdown stops accepting links, tells all nodes that the relay is going
+// away, and waits until they have left. When ctx ends first it closes their
+// links and returns ctx's error. The node itself stays.
+func (s *Server) Shutdown(ctx context.Context) error {
+	r := s.relay()
+	s.stopAccepting()
+	r.announce(goingAway(ctx))
+	err := r.links.waitEmpty(ctx)
+	return errors.Join(err, s.Close())
+}
+
+// goingAway says how long ctx leaves the nodes.
+func goingAway(ctx context.Context) *control.GoingAway {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return &control.GoingAway{}
+	}
+	return &control.GoingAway{GraceMillis: uint64(max(time.Until(deadline).Milliseconds(), 0))}
+}
+
+// Close stops accepting links, closes all and waits for the server's
+// goroutines. The node itself stays.
+func (s *Server) Close() error {
+	r := s.relay()
+	s.stopAccepting()
+	r.close()
+	return nil
+}
+
+// stopAccepting closes the listeners and lets no link in.
+func (s *Server) stopAccepting() {
+	s.relay().links.drain()
+	s.mu.Lock()
+	s.closed = true
+	open := s.listeners
+	s.listeners = nil
+	s.mu.Unlock()
+	for ln := range open {
+		_ = ln.Close()
+	}
+}
+
+func (s *Server) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+func (s *Server) track(ln net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.listeners == nil {
+		s.listeners = make(map[net.Listener]struct{})
+	}
+	s.listeners[ln] = struct{}{}
+	return true
+}
+
+func (s *Server) untrack(ln net.Listener) {
+	s.mu.Lock()
+	delete(s.listeners, ln)
+	s.mu.Unlock()
+	_ = ln.Close()
+}
+
+// relay returns the relay, which the first call makes.
+func (s *Server) relay() *relay {
+	s.start.Do(func() { s.running = newRelay(s) })
+	return s.running
+}
