@@ -106,20 +106,25 @@ func testProbe(t *testing.T) {
 
 func TestStalledWriteEndsTheLink(t *testing.T) { synctest.Test(t, testStalledWrite) }
 func testStalledWrite(t *testing.T) {
-	p := newPair(100000, Config{ProbeTimeout: time.Hour})
-	defer p.close()
-	p.connA.out.set(func() { p.connA.out.limit = 0 }) // while the other end keeps talking
-	_ = p.a.Send(newFrame("x", 1000))
-	go func() {
-		for p.b.Send(newFrame("y", 0)) == nil {
-			<-time.After(time.Second)
-		}
-	}()
-	if d := diesAfter(p.a); d < 14*time.Second || d > 17*time.Second {
-		t.Errorf("noticed after %v, want about 15 s", d)
+	ca, cb := memPipe(0) // takes nothing
+	cb.out.set(func() { cb.out.limit = 1000 })
+	l := New(NewStreamConn(ca), Config{OnFrame: newInbox().onFrame, ProbeTimeout: time.Hour})
+	l.Start()
+	defer l.Close()
+	_ = l.Send(newFrame("x", 1000))
+	talk := newFrame("the other end keeps talking", 0)
+	defer talk.Release()
+	began := time.Now()
+	for l.Up() {
+		_, _ = cb.Write(talk.Bytes())
+		<-time.After(time.Second)
+		synctest.Wait()
 	}
-	if !errors.Is(p.a.Err(), ErrStalled) {
-		t.Errorf("error is %v, want ErrStalled", p.a.Err())
+	if d := time.Since(began); d < 15*time.Second || d > 16*time.Second {
+		t.Errorf("noticed after %v, want 15 s", d)
+	}
+	if !errors.Is(l.Err(), ErrStalled) {
+		t.Errorf("error is %v, want ErrStalled", l.Err())
 	}
 }
 
