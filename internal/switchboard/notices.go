@@ -123,63 +123,63 @@ func (c *correspondents) snapshot() []identity.NodeID {
 // them. The zero value is empty; safe for concurrent use.
 type departures struct {
 	mu    sync.Mutex
-	nodes map[identity.NodeID]departure
-	order []departed // oldest first; entries whose node came back are stale
+	nodes map[identity.NodeID]*departure
+	order []*departure // oldest first, with some that came back since
 }
 
 type departure struct {
+	id    identity.NodeID
 	at    time.Time
 	known *correspondents
-}
-
-type departed struct {
-	id identity.NodeID
-	at time.Time
 }
 
 func (d *departures) add(id identity.NodeID, known *correspondents, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.nodes == nil {
-		d.nodes = make(map[identity.NodeID]departure)
+		d.nodes = make(map[identity.NodeID]*departure)
 	}
-	d.nodes[id] = departure{now, known}
-	d.order = append(d.order, departed{id, now})
+	e := &departure{id, now, known}
+	d.nodes[id] = e
+	d.order = append(d.order, e)
 	d.expireLocked(now)
+	if len(d.order) > 2*maxDeparted {
+		d.order = slices.DeleteFunc(d.order, func(e *departure) bool { return d.nodes[e.id] != e })
+	}
 }
 
 // expireLocked forgets what is too old or too much.
 func (d *departures) expireLocked(now time.Time) {
-	n := 0
-	for _, e := range d.order {
-		if now.Sub(e.at) < departedFor && len(d.order)-n <= maxDeparted {
-			break
+	for len(d.order) > 0 {
+		e := d.order[0]
+		away := d.nodes[e.id] == e
+		if away && now.Sub(e.at) < departedFor && len(d.nodes) <= maxDeparted {
+			return
 		}
-		if d.nodes[e.id].at.Equal(e.at) {
+		if away {
 			delete(d.nodes, e.id)
 		}
-		n++
+		d.order[0] = nil
+		d.order = d.order[1:]
 	}
-	if n == len(d.order) {
-		d.order = nil
-	} else {
-		d.order = d.order[n:]
-	}
+	d.order = nil
 }
 
 func (d *departures) has(id identity.NodeID, now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.expireLocked(now)
-	_, ok := d.nodes[id]
-	return ok
+	return d.nodes[id] != nil
 }
 
 // take forgets id and returns who talked to it, nil if it is not remembered.
 func (d *departures) take(id identity.NodeID) *correspondents {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	known := d.nodes[id].known
+	e := d.nodes[id]
+	if e == nil {
+		return nil
+	}
 	delete(d.nodes, id)
-	return known
+	return e.known
 }
