@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,8 +42,7 @@ type Conn struct {
 	done    chan struct{}
 
 	mu      sync.Mutex
-	err     error       // set before done is closed
-	eof     *time.Timer // tells the peer that this end is gone
+	err     error // set before done is closed
 	onClose func()
 	dropped uint64 // frames that found the inbox full
 }
@@ -145,12 +145,8 @@ func (c *Conn) awaitRoom(n int) error {
 
 // WritePreface sends b after the wire's delay.
 func (c *Conn) WritePreface(b []byte) error {
-	imp := c.out.Impairment()
-	if imp.Down {
-		return nil
-	}
-	b = append([]byte(nil), b...)
-	time.AfterFunc(imp.Delay, func() {
+	b = slices.Clone(b)
+	c.out.call(func() {
 		select {
 		case c.peer.preface <- b:
 		default: // one preface a direction
@@ -197,19 +193,8 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 // Close ends the conn. The other end reads what is on the wire and then
 // io.EOF, unless the wire is down.
 func (c *Conn) Close() error {
-	if !c.end(net.ErrClosed) {
-		return nil
-	}
-	c.out.mu.Lock()
-	down, wait := c.out.imp.Down, max(time.Until(c.out.last), c.out.imp.Delay)
-	c.out.mu.Unlock()
-	if !down {
-		c.mu.Lock()
-		c.eof = time.AfterFunc(wait, func() {
-			c.peer.end(io.EOF)
-			c.out.Close()
-		})
-		c.mu.Unlock()
+	if c.end(net.ErrClosed) {
+		c.out.call(func() { c.peer.end(io.EOF) })
 	}
 	return nil
 }

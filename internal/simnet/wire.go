@@ -194,7 +194,26 @@ func (w *Wire) airtime(n int) time.Duration {
 func (w *Wire) pushLocked(f *frame.Frame, at time.Time) {
 	w.seq++
 	w.bytes += len(f.Bytes())
-	heap.Push(&w.flight, arrival{f, at, w.seq})
+	heap.Push(&w.flight, arrival{f: f, at: at, seq: w.seq})
+}
+
+// call has fn called at the other end behind all frames that keep their order.
+// Only a wire that is down or closed loses it.
+func (w *Wire) call(fn func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed || w.imp.Down {
+		return
+	}
+	now := time.Now()
+	at := now.Add(w.imp.Delay)
+	if at.Before(w.last) {
+		at = w.last
+	}
+	w.last = at
+	w.seq++
+	heap.Push(&w.flight, arrival{fn: fn, at: at, seq: w.seq})
+	w.armLocked(now)
 }
 
 // armLocked sets the one timer for the next arrival.
@@ -223,23 +242,41 @@ func (w *Wire) run() {
 	}
 	w.running, w.timerAt = true, time.Time{}
 	for !w.closed && len(w.flight) > 0 && !w.flight[0].at.After(time.Now()) {
-		f := heap.Pop(&w.flight).(arrival).f
-		w.bytes -= len(f.Bytes())
-		if w.imp.Down {
-			w.counters.LostDown++
-			f.Release()
-			continue
-		}
-		w.counters.Delivered++
-		w.counters.BytesDelivered += uint64(len(f.Bytes()))
-		w.counters.MaxPacketLen = max(w.counters.MaxPacketLen, len(f.Packet()))
-		w.mu.Unlock()
-		w.deliver(f)
-		w.mu.Lock()
+		w.arriveLocked(heap.Pop(&w.flight).(arrival))
 	}
 	w.running = false
 	w.idle.Broadcast()
 	w.armLocked(time.Now())
+}
+
+// arriveLocked hands over one arrival; mu is not held meanwhile.
+func (w *Wire) arriveLocked(a arrival) {
+	if a.f != nil {
+		w.bytes -= len(a.f.Bytes())
+	}
+	if w.imp.Down {
+		w.loseLocked(a)
+		return
+	}
+	if a.f != nil {
+		w.counters.Delivered++
+		w.counters.BytesDelivered += uint64(len(a.f.Bytes()))
+		w.counters.MaxPacketLen = max(w.counters.MaxPacketLen, len(a.f.Packet()))
+	}
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	if a.fn != nil {
+		a.fn()
+		return
+	}
+	w.deliver(a.f)
+}
+
+func (w *Wire) loseLocked(a arrival) {
+	if a.f != nil {
+		w.counters.LostDown++
+		a.f.Release()
+	}
 }
 
 // Close throws away what is on the wire; nothing is delivered any more when it
@@ -252,8 +289,7 @@ func (w *Wire) Close() {
 		w.timer.Stop()
 	}
 	for _, a := range w.flight {
-		w.counters.LostDown++
-		a.f.Release()
+		w.loseLocked(a)
 	}
 	w.flight, w.bytes = nil, 0
 	for w.running {
@@ -265,7 +301,8 @@ func (w *Wire) Close() {
 type flight []arrival
 
 type arrival struct {
-	f   *frame.Frame
+	f   *frame.Frame // nil if there is fn
+	fn  func()
 	at  time.Time
 	seq uint64 // keeps the order of what arrives at one instant
 }
