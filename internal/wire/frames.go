@@ -6,7 +6,7 @@ import "time"
 // (DATAGRAM) and the QUIC acknowledgement frequency extension
 // (IMMEDIATE_ACK); STREAM_OPEN and STREAM_ACCEPT are ours.
 const (
-	TypePadding         = 0x00
+	TypePadding         = 0x00 // one byte
 	TypePing            = 0x01
 	TypeAck             = 0x02 // largest, delay in us, count, first range, (gap, range)...
 	TypeResetStream     = 0x04 // stream, code, final size
@@ -19,7 +19,7 @@ const (
 	TypePathChallenge   = 0x1a // 8 bytes
 	TypePathResponse    = 0x1b // 8 bytes
 	TypeConnectionClose = 0x1c // code, reason length, reason
-	TypeHandshakeDone   = 0x1e
+	TypeHandshakeDone   = 0x1e // server only
 	TypeImmediateAck    = 0x1f
 	TypeDatagram        = 0x31 // length, data
 	TypeStreamOpen      = 0x32 // stream, kind
@@ -33,7 +33,7 @@ const (
 
 // Limits of what a frame may say.
 const (
-	MaxAckRanges  = 64  // ranges read from one ACK; more are ignored
+	MaxAckRanges  = 64  // ranges kept of one ACK; lower ones are checked and ignored
 	MaxReasonLen  = 256 // bytes of a CONNECTION_CLOSE's reason
 	maxOffsetSize = 17  // STREAM header: type, ID and offset at their largest
 )
@@ -42,22 +42,28 @@ const (
 // packet: type, stream ID and offset.
 const StreamOverhead = maxOffsetSize
 
+// maxAckDelay is the longest acknowledgement delay that is believed. It keeps
+// durations far from overflow.
+const maxAckDelay = time.Hour
+
 // A Frame is any decoded frame; Type says which fields count. Data points
-// into the packet.
+// into the packet. The zero value is ready for Next.
 type Frame struct {
-	Type   uint8
+	Type   uint8         // one of the Type constants; TypeStream for all of STREAM's
 	Fin    bool          // STREAM
 	ID     uint64        // stream ID
 	Off    uint64        // STREAM, CRYPTO
-	Value  uint64        // code, limit, kind, final size's code, challenge
+	Value  uint64        // code, limit, kind, or the data of a challenge or response
 	Final  uint64        // RESET_STREAM: final size
 	Data   []byte        // STREAM, CRYPTO, DATAGRAM; CONNECTION_CLOSE: reason
-	Delay  time.Duration // ACK
+	Delay  time.Duration // ACK: at most an hour
 	Ranges []AckRange    // ACK: descending; storage is reused by Next
 }
 
 // Next decodes the frame at the start of b into f and returns what follows.
-// It fails on unknown types: a frame that cannot be skipped ends the session.
+// Every error is [ErrMalformed]; an unknown type is one, since a frame that
+// cannot be skipped ends the session. Next does not allocate once Ranges has
+// room.
 func (f *Frame) Next(b []byte) (rest []byte, err error) {
 	if len(b) == 0 {
 		return nil, ErrMalformed
@@ -114,7 +120,8 @@ func varints(b []byte, into ...*uint64) (rest []byte, err error) {
 	return b, nil
 }
 
-// nextData reads a length and that many bytes.
+// nextData reads a length and that many bytes. No byte of a stream has an
+// offset beyond MaxVarint (RFC 9000 section 19.8).
 func (f *Frame) nextData(b []byte) ([]byte, error) {
 	n, b, err := Varint(b)
 	if err != nil || n > uint64(len(b)) || f.Off+n > MaxVarint {
@@ -124,6 +131,8 @@ func (f *Frame) nextData(b []byte) ([]byte, error) {
 	return b[n:], nil
 }
 
+// nextStream reads what follows the type of a STREAM frame (RFC 9000 section
+// 19.8).
 func (f *Frame) nextStream(b []byte) (rest []byte, err error) {
 	bits := f.Type
 	f.Type, f.Fin = TypeStream, bits&streamFin != 0
@@ -145,13 +154,13 @@ func (f *Frame) nextStream(b []byte) (rest []byte, err error) {
 	return b[len(b):], nil
 }
 
+// nextAck reads what follows the type of an ACK frame (RFC 9000 section 19.3).
 func (f *Frame) nextAck(b []byte) (rest []byte, err error) {
 	var largest, delay, count, first uint64
 	if b, err = varints(b, &largest, &delay, &count, &first); err != nil || first > largest {
 		return nil, ErrMalformed
 	}
-	const maxDelay = uint64(time.Hour / time.Microsecond)
-	f.Delay = time.Duration(min(delay, maxDelay)) * time.Microsecond
+	f.Delay = time.Duration(min(delay, uint64(maxAckDelay/time.Microsecond))) * time.Microsecond
 	low := largest - first
 	f.Ranges = append(f.Ranges[:0], AckRange{Low: low, High: largest})
 	for range count {
@@ -171,7 +180,9 @@ func (f *Frame) nextAck(b []byte) (rest []byte, err error) {
 	return b, nil
 }
 
-// AppendAck appends an ACK frame; ranges are descending and not empty.
+// AppendAck appends an ACK frame. There is at least one range; they are
+// descending and neither overlap nor touch. The delay is in microseconds, not
+// scaled as in RFC 9000 section 19.3; a negative one counts as zero.
 func AppendAck(b []byte, ranges []AckRange, delay time.Duration) []byte {
 	b = append(b, TypeAck)
 	b = AppendVarint(b, ranges[0].High)
@@ -223,7 +234,8 @@ func AppendDatagram(b, data []byte) []byte {
 	return append(b, data...)
 }
 
-// AppendClose appends a CONNECTION_CLOSE frame; the reason is cut at
+// AppendClose appends a CONNECTION_CLOSE frame. It has no type of the frame at
+// fault, unlike that of RFC 9000 section 19.19. The reason is cut at
 // MaxReasonLen.
 func AppendClose(b []byte, code uint64, reason string) []byte {
 	reason = reason[:min(len(reason), MaxReasonLen)]
@@ -232,7 +244,8 @@ func AppendClose(b []byte, code uint64, reason string) []byte {
 	return append(b, reason...)
 }
 
-// AppendValues appends a frame that is a type and variable-length integers.
+// AppendValues appends a frame that is a type and variable-length integers,
+// such as MAX_DATA or RESET_STREAM.
 func AppendValues(b []byte, kind uint8, values ...uint64) []byte {
 	b = append(b, kind)
 	for _, v := range values {

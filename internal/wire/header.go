@@ -9,17 +9,18 @@ import (
 // header; short headers belong to a session whose version is agreed.
 const Version = 1
 
-// Sizes of packet headers and the smallest packet size that every path
+// Sizes in bytes of packet headers, and the packet size that every path
 // carries (RFC 9000 section 14).
 const (
-	LongHeaderLen  = 24
-	ShortHeaderLen = 13
-	ResetLen       = 25
+	LongHeaderLen  = 24 // packet number included
+	ShortHeaderLen = 13 // packet number included
+	ResetLen       = 25 // a whole stateless reset
 	ResetTokenLen  = 16
 	MinPacket      = 1200
 )
 
-// The first byte of a packet tells its kind.
+// The first byte of a packet tells its kind. The low four bits, but for the
+// key phase, are sent as zero and ignored.
 const (
 	kindMask      = 0xf0
 	kindInitial   = 0xc0
@@ -37,20 +38,22 @@ var ErrPacketVersion = errors.New("wire: packet of another protocol version")
 //
 //	long:  kind (1), version (1), destination (8), source (8), length (2), packet number (4)
 //	short: kind and key phase (1), destination (8), packet number (4)
+//	reset: kind (1), destination (8), token (16)
 //
 // The length of a long header counts the packet number and all behind it, so
 // that packets of several spaces share one frame.
 type Header struct {
 	Space  Space
-	Reset  bool   // a stateless reset: only Dst and Token count
-	Phase  bool   // key phase, SpaceApp only
-	Dst    uint64 // session ID chosen by the receiver
-	Src    uint64 // session ID chosen by the sender; long headers only
-	Number uint32 // truncated packet number
-	Token  [ResetTokenLen]byte
+	Reset  bool                // a stateless reset: only Dst and Token count
+	Phase  bool                // key phase, SpaceApp only
+	Dst    uint64              // session ID chosen by the receiver
+	Src    uint64              // session ID chosen by the sender; long headers only
+	Number uint32              // truncated packet number
+	Token  [ResetTokenLen]byte // of a stateless reset
 }
 
-// Peek returns the kind and destination of the first packet in b.
+// Peek returns the kind and the session IDs of the first packet in b, without
+// looking at the rest. The error is [ErrMalformed] or [ErrPacketVersion].
 func Peek(b []byte) (h Header, err error) {
 	if len(b) < ShortHeaderLen {
 		return h, ErrMalformed
@@ -85,7 +88,9 @@ func Peek(b []byte) (h Header, err error) {
 }
 
 // ParseHeader splits the first packet in b into its header, as authenticated
-// data and decoded, and its sealed payload. rest is what follows the packet.
+// data and decoded, and its sealed payload. rest is what follows the packet:
+// nothing behind a short header or a reset. All three point into b. Errors are
+// those of Peek.
 func ParseHeader(b []byte) (h Header, header, payload, rest []byte, err error) {
 	if h, err = Peek(b); err != nil || h.Reset {
 		return h, nil, nil, nil, err
@@ -103,7 +108,8 @@ func ParseHeader(b []byte) (h Header, header, payload, rest []byte, err error) {
 	return h, b[:LongHeaderLen], b[LongHeaderLen:end], b[end:], nil
 }
 
-// AppendLong appends a long header; payloadLen counts the sealed payload.
+// AppendLong appends a long header; payloadLen counts the sealed payload, with
+// its tag. A space other than SpaceHandshake is taken for SpaceInitial.
 func AppendLong(b []byte, h Header, payloadLen int) []byte {
 	kind := byte(kindInitial)
 	if h.Space == SpaceHandshake {
@@ -136,7 +142,8 @@ func AppendReset(b []byte, dst uint64, token [ResetTokenLen]byte) []byte {
 }
 
 // FullNumber recovers a packet number from its low 32 bits, given the largest
-// number received so far (RFC 9000 appendix A.3).
+// number received so far, zero if none, which is below MaxVarint (RFC 9000
+// appendix A.3). The result is right if it is less than 2^31 away.
 func FullNumber(largest uint64, truncated uint32) uint64 {
 	const win = 1 << 32
 	expected := largest + 1

@@ -39,7 +39,8 @@ func VarintLen(v uint64) int {
 }
 
 // Varint reads a variable-length integer at the start of b and returns what
-// follows it.
+// follows it. Values need not be in their shortest form. The error is
+// [ErrMalformed].
 func Varint(b []byte) (v uint64, rest []byte, err error) {
 	if len(b) == 0 {
 		return 0, nil, ErrMalformed
