@@ -1,0 +1,209 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/stream"
+	"github.com/weftnet/weft/stream/native"
+)
+
+// A Config says which network a node belongs to, who it is there and what its
+// limits are. Zero values are the defaults; a negative duration or limit is an
+// error unless the field says otherwise. A Config must not be modified after
+// New has it.
+type Config struct {
+	// Network is the name of the network: 1 to 32 of a to z, 0 to 9 and dash.
+	// Nodes of networks with different names never meet. Empty: "weft".
+	Network string
+	// Secret makes whoever knows it a member of the network: at least 16
+	// characters, best made by [NewSecret]. Either Secret or Open is required.
+	Secret string
+	// Open makes the network one that everybody may join who knows its name.
+	// Conns are still sealed and IDs and keys still proven; names are not.
+	Open bool
+
+	// Key is the node's private key. At most one of Key and StateDir is set.
+	// Neither: a new key, and so a new node ID, each time.
+	Key *PrivateKey
+	// StateDir is the directory that holds the node's key, or will: see
+	// [LoadKey].
+	StateDir string
+	// Name is a name by which others can dial the node: a DNS name such as
+	// "kv-1", without a ".weft" behind it. Empty: the node has only its ID and
+	// key. Several nodes may have one name, but can then not be dialled by it.
+	Name string
+
+	// Relays are the relays that the node keeps a link to: "host:port" or
+	// "tcp://host:port". Empty: none, for a node that is a relay itself and
+	// needs no other.
+	Relays []string
+	// DialLink makes the connections to relays, of network "tcp", for proxies
+	// and tests. Nil: a net.Dialer.
+	DialLink func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Reliability is the layer that makes conns out of sessions; nodes that
+	// talk to each other need the same. Nil: the native one.
+	Reliability stream.Layer
+	// Allow decides which peers may open conns and send packets to this node,
+	// before the rules of its listeners. Nil: all members of the network.
+	Allow *Rule
+	// Logger is told what happens to the node. Nil: silence.
+	Logger logrus.FieldLogger
+
+	// HandshakeTimeout is how long a new session with a peer may take. Zero:
+	// 10 s.
+	HandshakeTimeout time.Duration
+	// PeerTimeout is how long a peer may leave something unanswered before it
+	// counts as lost and its conns fail. Zero: 60 s.
+	PeerTimeout time.Duration
+	// KeepAlive is the silence after which a peer with open conns is asked for
+	// a sign of life. Zero: 10 s.
+	KeepAlive time.Duration
+	// IdleTimeout is how long a session without conns is kept for the next
+	// one. Zero: 5 min.
+	IdleTimeout time.Duration
+	// LinkKeepAlive is how often an idle link to a relay is looked at and, if
+	// the relay was silent, pinged. Zero: 5 s.
+	LinkKeepAlive time.Duration
+	// LinkDeadAfter is the silence after which a link to a relay is given up
+	// and made anew. Zero: 15 s.
+	LinkDeadAfter time.Duration
+
+	// Backlog is how many conns may wait to be accepted at each listener;
+	// further ones are refused. Zero: 128.
+	Backlog int
+	// MaxStreams is how many conns a peer may have open to this node. Zero:
+	// 16384.
+	MaxStreams int
+	// StreamWindow is how many bytes a peer may send ahead on a new conn.
+	// Zero: 512 KiB.
+	StreamWindow int
+	// MaxStreamWindow is to what the window grows on a fast and long path,
+	// never less than StreamWindow. Zero: 16 MiB.
+	MaxStreamWindow int
+}
+
+// defaultBacklog is Config.Backlog if that is zero.
+const defaultBacklog = 128
+
+// check returns c with its defaults, or a sentence about what is wrong.
+func (c Config) check() (Config, error) {
+	if err := c.checkNumbers(); err != nil {
+		return c, err
+	}
+	if c.Key != nil && c.StateDir != "" {
+		return c, errors.New("overlay: Config.Key and Config.StateDir are both set; the key comes from one of them")
+	}
+	if c.Name != "" {
+		name, err := parseName(c.Name)
+		if err != nil {
+			return c, fmt.Errorf("overlay: Config.Name: %w", err)
+		}
+		c.Name = name
+	}
+	for i, addr := range c.Relays {
+		if _, err := link.ParseAddr(addr); err != nil {
+			return c, fmt.Errorf("overlay: Config.Relays[%d]: %w", i, err)
+		}
+	}
+	c.Relays = slices.Clone(c.Relays)
+	if c.DialLink == nil {
+		c.DialLink = new(net.Dialer).DialContext
+	}
+	if c.Reliability == nil {
+		c.Reliability = native.Layer{}
+	}
+	if c.Logger == nil {
+		silent := logrus.New()
+		silent.SetOutput(io.Discard)
+		silent.SetLevel(logrus.PanicLevel)
+		c.Logger = silent
+	}
+	if c.Backlog == 0 {
+		c.Backlog = defaultBacklog
+	}
+	return c, nil
+}
+
+// checkNumbers refuses what is negative.
+func (c Config) checkNumbers() error {
+	for name, v := range map[string]int64{
+		"HandshakeTimeout": int64(c.HandshakeTimeout),
+		"PeerTimeout":      int64(c.PeerTimeout),
+		"KeepAlive":        int64(c.KeepAlive),
+		"IdleTimeout":      int64(c.IdleTimeout),
+		"LinkKeepAlive":    int64(c.LinkKeepAlive),
+		"LinkDeadAfter":    int64(c.LinkDeadAfter),
+		"Backlog":          int64(c.Backlog),
+		"MaxStreams":       int64(c.MaxStreams),
+		"StreamWindow":     int64(c.StreamWindow),
+		"MaxStreamWindow":  int64(c.MaxStreamWindow),
+	} {
+		if v < 0 {
+			return fmt.Errorf("overlay: Config.%s is negative; leave it zero for the default", name)
+		}
+	}
+	return nil
+}
+
+// credentials makes the node who the config says it is.
+func (c Config) credentials() (*identity.Credentials, error) {
+	network, err := identity.OpenNetwork(identity.NetworkConfig{Name: c.Network, Secret: c.Secret, Open: c.Open})
+	if err != nil {
+		return nil, fmt.Errorf("overlay: %w", err)
+	}
+	key := c.Key
+	switch {
+	case key != nil:
+	case c.StateDir != "":
+		key, err = identity.LoadOrCreateKey(c.StateDir)
+	default:
+		key, err = identity.GenerateKey()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("overlay: %w", err)
+	}
+	var names []string
+	if c.Name != "" {
+		names = []string{c.Name}
+	}
+	credentials, err := identity.NewCredentials(key, network, names)
+	if err != nil {
+		return nil, fmt.Errorf("overlay: %w", err)
+	}
+	return credentials, nil
+}
+
+// linkDialer makes links of what DialLink connects. A conn that keeps frames
+// whole by itself, such as a simulated one, is used as it is.
+func (c Config) linkDialer(hello link.Hello) link.Dial {
+	return func(ctx context.Context, addr string) (link.FrameConn, error) {
+		hostport, err := link.ParseAddr(addr)
+		if err != nil {
+			return nil, err
+		}
+		conn, err := c.DialLink(ctx, "tcp", hostport)
+		if err != nil {
+			return nil, err
+		}
+		framed, ok := conn.(link.PrefaceConn)
+		if !ok {
+			framed = link.NewStreamConn(conn)
+		}
+		fc, err := link.Client(framed, hello)
+		if err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		return fc, nil
+	}
+}

@@ -1,0 +1,133 @@
+package overlay
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/weftnet/weft/internal/session"
+	"github.com/weftnet/weft/internal/uplink"
+)
+
+// A Status is the state of a node at one moment.
+type Status struct {
+	ID      NodeID
+	Key     PublicKey
+	Name    string
+	Network string
+	Layer   string        // Config.Reliability's name
+	Relays  []RelayStatus // in the order of Config.Relays
+	Peers   []PeerStatus  // by ID
+	Ports   []uint16      // that are listened on, in order
+	Packets PacketStatus
+
+	// What became of the conns that peers asked for.
+	Accepted     uint64 // given to a listener
+	NoListener   uint64 // refused: nobody listened on the port
+	BacklogFull  uint64 // refused: the listener's backlog was full
+	NotAllowed   uint64 // refused: by Config.Allow or ListenConfig.Allow
+	ShuttingDown uint64 // refused: the node was leaving
+}
+
+// A RelayStatus is the state of a node's link to one relay.
+type RelayStatus struct {
+	Addr  string    // as configured
+	Up    bool      // registered there: others can dial this node over it
+	State string    // in words
+	Since time.Time // when the state began
+	Next  time.Time // when the next attempt begins; zero if none is due
+	Err   error     // why the last attempt failed or the last link broke
+
+	// What the relay told when the node was last registered there.
+	ID           NodeID
+	Name         string
+	Version      string
+	ObservedAddr string // this node's address as the relay sees it
+	GoingAway    bool   // the relay is about to stop
+
+	RTT time.Duration // smoothed; zero while unknown
+}
+
+// A PeerStatus is the state of a session with a peer.
+type PeerStatus struct {
+	Peer
+	Path      string // the way that packets take, in words
+	Layer     string // the peer's
+	Initiator bool   // this side began the session
+	Conns     int    // open conns and other streams
+	RTT       time.Duration
+	MinRTT    time.Duration
+
+	PacketsSent, PacketsReceived uint64
+	PacketsLost                  uint64 // that this side sent
+	BytesSent, BytesReceived     uint64 // with all overhead
+}
+
+// Peers returns the peers with which there is a session, relays included,
+// ordered by ID.
+func (n *Node) Peers() iter.Seq[PeerStatus] {
+	return func(yield func(PeerStatus) bool) {
+		sessions := n.ep.Sessions()
+		slices.SortStableFunc(sessions, func(a, b *session.Session) int {
+			return cmp.Compare(a.Peer().ID, b.Peer().ID)
+		})
+		for _, s := range sessions {
+			if !yield(peerStatus(s)) {
+				return
+			}
+		}
+	}
+}
+
+func peerStatus(s *session.Session) PeerStatus {
+	st := s.Stats()
+	return PeerStatus{
+		Peer:      s.Peer(),
+		Path:      s.Path().String(),
+		Layer:     s.PeerLayer(),
+		Initiator: s.Initiator(),
+		Conns:     st.Streams,
+		RTT:       st.RTT, MinRTT: st.MinRTT,
+		PacketsSent: st.PacketsSent, PacketsReceived: st.PacketsReceived, PacketsLost: st.PacketsLost,
+		BytesSent: st.BytesSent, BytesReceived: st.BytesReceived,
+	}
+}
+
+// Status returns a snapshot.
+func (n *Node) Status() Status {
+	st := Status{
+		ID: n.ID(), Key: n.Key(), Name: n.Name(),
+		Network: n.credentials.Network().Name(),
+		Layer:   n.layer.Name(),
+		Peers:   slices.Collect(n.Peers()),
+	}
+	st.Ports = n.ports.Ports()
+	counts := n.ports.Stats()
+	st.Accepted, st.NoListener, st.BacklogFull = counts.Accepted, counts.NoListener, counts.BacklogFull
+	st.NotAllowed = counts.NotAllowed + n.refused.Load()
+	st.ShuttingDown = counts.ShuttingDown
+	for _, u := range n.uplinks.Status() {
+		st.Relays = append(st.Relays, n.relayStatus(u))
+	}
+	return st
+}
+
+func (n *Node) relayStatus(u uplink.Status) RelayStatus {
+	st := RelayStatus{
+		Addr: u.Addr, Up: u.Phase == uplink.PhaseUp, State: u.Phase.String(),
+		Since: u.Since, Next: u.Next, Err: u.Err,
+		ID: u.Relay.ID, Name: u.RelayName, Version: u.RelayVersion,
+		ObservedAddr: u.ObservedAddr, GoingAway: u.GoingAway,
+	}
+	if s := n.ep.Session(u.Relay.ID); s != nil {
+		st.RTT = s.Stats().RTT
+	}
+	return st
+}
+
+// A PacketStatus counts the packets of [Node.ListenPacket] and
+// [Node.DialPacket].
+type PacketStatus struct {
+	Dropped uint64 // received while a queue was full, for a port without a user, or from whom Config.Allow does not allow
+}
