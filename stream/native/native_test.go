@@ -8,7 +8,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weftnet/weft/stream"
-	"github.com/weftnet/weft/stream/internal/memsession"
+	"github.com/weftnet/weft/stream/streamtest/memsession"
 	"github.com/weftnet/weft/stream/streamtest"
 )
 
