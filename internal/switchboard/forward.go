@@ -27,7 +27,7 @@ func (s *Switch) receive(p *Port, f *frame.Frame) {
 	case dst == 0 || dst == s.cfg.Self:
 		s.count.delivered.Add(1)
 		s.cfg.Deliver(f, p)
-	case !s.cfg.Forward:
+	case !s.forwards():
 		s.drop(f, &s.count.notForUs)
 	case id == 0:
 		s.refuse(p, f, &s.count.denied, frame.Notice{Code: frame.NoticeDenied, Node: dst})
@@ -124,7 +124,7 @@ func (s *Switch) Inject(f *frame.Frame) error {
 	}
 	out, hops := s.port(dst), f.HopLimit()
 	switch {
-	case out == nil || !s.cfg.Forward:
+	case out == nil || !s.forwards():
 		s.drop(f, &s.count.unknown)
 		return ErrNoRoute
 	case hops == 0:

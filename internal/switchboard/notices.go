@@ -59,7 +59,7 @@ func (s *Switch) Notify(to identity.NodeID, n frame.Notice) {
 
 // tell sends n to all of known that are still bound.
 func (s *Switch) tell(known *correspondents, n frame.Notice) {
-	if !s.cfg.Forward {
+	if !s.forwards() {
 		return
 	}
 	for _, id := range known.snapshot() {
@@ -85,7 +85,7 @@ func (s *Switch) receiveNotice(p *Port, f *frame.Frame) {
 		return
 	}
 	out := s.port(dst)
-	if !s.cfg.Forward || p.ID() == 0 || out == nil || out.cfg.Uplink {
+	if !s.forwards() || p.ID() == 0 || out == nil || out.cfg.Uplink {
 		s.count.badNotice.Add(1)
 		return
 	}

@@ -44,7 +44,8 @@ func newPort(s *Switch, fc link.FrameConn, cfg PortConfig) *Port {
 		notices: rate.NewLimiter(noticeRate, noticeBurst),
 	}
 	if !cfg.Uplink {
-		p.bytes, p.packets = s.cfg.Limits.bytes(), s.cfg.Limits.packets()
+		limits := s.forwarding.Load().limits
+		p.bytes, p.packets = limits.bytes(), limits.packets()
 	}
 	lc := s.cfg.Link
 	lc.OnFrame = func(_ *link.Link, f *frame.Frame) { s.receive(p, f) }

@@ -19,8 +19,9 @@ type Waker = link.Waker
 // A Switch moves frames between ports. All methods are safe for concurrent
 // use.
 type Switch struct {
-	cfg   Config
-	count counters
+	cfg        Config
+	count      counters
+	forwarding atomic.Pointer[forwarding]
 
 	bound   sync.Map                // identity.NodeID -> *Port; changed with mu held
 	uplinks atomic.Pointer[[]*Port] // bound uplinks, oldest first; changed with mu held
@@ -42,8 +43,22 @@ func New(cfg Config) *Switch {
 		waiters: make(map[identity.NodeID]map[Waker]struct{}),
 	}
 	s.uplinks.Store(new([]*Port))
+	s.SetForward(cfg.Forward, cfg.Limits)
 	return s
 }
+
+// forwarding is what [Switch.SetForward] sets.
+type forwarding struct {
+	on     bool
+	limits Limits
+}
+
+// SetForward makes the switch that of a relay, or no longer, in place of
+// Config.Forward and Config.Limits. The limits apply to ports that are attached
+// from now on.
+func (s *Switch) SetForward(on bool, limits Limits) { s.forwarding.Store(&forwarding{on, limits}) }
+
+func (s *Switch) forwards() bool { return s.forwarding.Load().on }
 
 // Attach starts a link on fc, which the switch owns from now on, and returns
 // its port. The port goes away by itself when the link ends. On a closed

@@ -273,3 +273,19 @@ func TestDeparturesAreBounded(t *testing.T) {
 		t.Errorf("%d are still known after %v", len(d.nodes), departedFor)
 	}
 }
+
+func TestASwitchCanBeginAndCeaseToForward(t *testing.T) { synctest.Test(t, testSetForward) }
+
+func testSetForward(t *testing.T) {
+	l := newLab(t, Config{})
+	defer l.close()
+	a, b := l.bind(alice), l.bind(bob)
+	for i, on := range []bool{false, true, false} {
+		l.s.SetForward(on, Limits{})
+		a.send(alice, bob, "x")
+		if got := len(b.frames) > 0; got != on {
+			t.Errorf("step %d: forwarded %v, want %v", i, got, on)
+		}
+		b.frames = nil
+	}
+}
