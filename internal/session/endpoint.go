@@ -159,7 +159,7 @@ func (e *Endpoint) Receive(f *frame.Frame, via Path) {
 	case h.Space == wire.SpaceInitial:
 		e.initial(f, via, h)
 		return
-	case h.Space == wire.SpaceApp && via != nil:
+	case h.Space == wire.SpaceApp && via != nil && len(f.Packet()) > wire.ResetLen: // RFC 9000 section 10.3.3
 		e.sendReset(f.Src(), via, h.Dst)
 	}
 	e.drop(f)

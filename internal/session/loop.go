@@ -30,6 +30,7 @@ func (s *Session) run() {
 
 // turn takes everything that happened and sends what follows from it.
 func (s *Session) turn(now time.Time) {
+	s.count.Turns++
 	for _, it := range s.in.take() {
 		s.receive(now, it)
 	}
@@ -253,7 +254,9 @@ func (s *Session) finish() {
 	for i := range s.spaces {
 		s.spaces[i].drop()
 	}
-	s.hs.Close()
+	if s.hs != nil {
+		s.hs.Close()
+	}
 	s.accept.close(s.closing.err)
 	s.control.close(s.closing.err)
 	s.dgramIn.close(s.closing.err)

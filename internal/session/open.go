@@ -60,10 +60,7 @@ func (e *Endpoint) sessionOrDial(id identity.NodeID, target identity.Target) (s,
 		}
 	}
 	if p.dialing == nil {
-		s, err := e.newSession(true, id, e.cfg.Route(id))
-		if err != nil {
-			return nil, nil, nil, err
-		}
+		s := e.newSession(true, id, e.cfg.Route(id))
 		s.target = target
 		p.dialing = s
 		e.start(s)
@@ -78,14 +75,9 @@ func (e *Endpoint) DialNeighbour(ctx context.Context, link Path) (*Session, erro
 		e.mu.Unlock()
 		return nil, errClosed
 	}
-	s, err := e.newSession(true, 0, link)
-	if err == nil {
-		e.start(s)
-	}
+	s := e.newSession(true, 0, link)
+	e.start(s)
 	e.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
 	select {
 	case <-s.ready:
 		return s, nil
@@ -101,35 +93,44 @@ func (e *Endpoint) DialNeighbour(ctx context.Context, link Path) (*Session, erro
 // session knows: a client's first. Nothing is allocated for one that does not
 // open with the network's keys, or that is beyond the limits.
 func (e *Endpoint) initial(f *frame.Frame, via Path, h wire.Header) {
-	src := f.Src()
-	key := initialKey{src, h.Dst}
+	key := initialKey{f.Src(), h.Dst}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	s := e.initials[key]
+	e.mu.Unlock()
+	if s == nil && e.opens(f.Packet(), h.Dst) {
+		s = e.answer(key, via, h)
+	}
 	if s == nil {
-		if e.closed || src == 0 || src == e.self || !e.opens(f.Packet(), h.Dst) ||
-			e.opening >= e.cfg.MaxHandshakes || e.halfOpen[src] >= maxHandshakesPerNode {
-			e.drop(f)
-			return
-		}
-		path := direct(via, src)
-		if path == nil {
-			path = e.cfg.Route(src)
-		}
-		var err error
-		if s, err = e.newSession(false, src, path); err != nil {
-			e.drop(f)
-			return
-		}
-		s.remoteID, s.origDst = h.Src, h.Dst
-		e.initials[key] = s
-		e.opening++
-		e.halfOpen[src]++
-		e.start(s)
+		e.drop(f)
+		return
 	}
 	if s.in.put(f, via) {
 		s.Wake()
 	}
+}
+
+// answer makes the session for a client's first packet, within the limits.
+func (e *Endpoint) answer(key initialKey, via Path, h wire.Header) *Session {
+	src := key.src
+	path := direct(via, src)
+	if path == nil {
+		path = e.cfg.Route(src)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s := e.initials[key]; s != nil {
+		return s
+	}
+	if e.closed || src == 0 || src == e.self || e.opening >= e.cfg.MaxHandshakes || e.halfOpen[src] >= maxHandshakesPerNode {
+		return nil
+	}
+	s := e.newSession(false, src, path)
+	s.remoteID, s.origDst = h.Src, h.Dst
+	e.initials[key] = s
+	e.opening++
+	e.halfOpen[src]++
+	e.start(s)
+	return s
 }
 
 // opens reports whether the first packet in b is of this network.
@@ -144,7 +145,7 @@ func (e *Endpoint) opens(b []byte, dst uint64) bool {
 }
 
 // newSession makes a session that is not started. e.mu is held.
-func (e *Endpoint) newSession(client bool, peer identity.NodeID, path Path) (*Session, error) {
+func (e *Endpoint) newSession(client bool, peer identity.NodeID, path Path) *Session {
 	s := &Session{
 		ep: e, client: client, wakeup: newSignal(), openable: newSignal(),
 		ready: make(chan struct{}), done: make(chan struct{}),
@@ -169,7 +170,7 @@ func (e *Endpoint) newSession(client bool, peer identity.NodeID, path Path) (*Se
 	s.window.Store(window)
 	s.recvMax, s.maxAccept = window, e.cfg.MaxStreams
 	s.creditDue.Store(window - window/2)
-	return s, nil
+	return s
 }
 
 // start begins the handshake and the session's goroutine. e.mu is held.

@@ -38,7 +38,7 @@ type response struct {
 // checkPath looks at the link that a packet came in on. The first packet from
 // a neighbour that has not proven itself there starts a validation.
 func (s *Session) checkPath(now time.Time, via Path) {
-	if via = direct(via, s.peerID); via == nil || via.ID() == s.peerID {
+	if via = direct(via, s.peerID); via == nil || via == s.proven || via.ID() == s.peerID {
 		return
 	}
 	if s.validation.via == via && !s.validation.at.IsZero() {
@@ -72,6 +72,7 @@ func (s *Session) validated(_ time.Time, data uint64) {
 // bind tells the switch that the peer is at the other end of via, and leaves
 // it to the switch to find the way from now on.
 func (s *Session) bind(via Path) {
+	s.proven = via
 	if s.ep.cfg.OnBind == nil {
 		return
 	}

@@ -57,8 +57,9 @@ func (s *Session) packet(now time.Time, h wire.Header, header, payload []byte, i
 		}
 		return
 	}
-	if h.Space != wire.SpaceApp && s.client {
-		s.remoteID = h.Src
+	if h.Space != wire.SpaceApp && !s.fromPeer(h.Src) {
+		s.count.PacketsDropped++
+		return
 	}
 	s.heard(now)
 	eliciting, prompt, err := s.frames(now, h.Space, plain, it)
@@ -75,6 +76,15 @@ func (s *Session) packet(now time.Time, h wire.Header, header, payload []byte, i
 	if h.Space == wire.SpaceApp && s.state == established {
 		s.checkPath(now, it.via)
 	}
+}
+
+// fromPeer reports whether a long header names the session ID of the peer. A
+// client learns it from the server's first packet (RFC 9000 section 7.2).
+func (s *Session) fromPeer(src uint64) bool {
+	if s.client && !s.remoteKnown {
+		s.remoteID, s.remoteKnown = src, true
+	}
+	return src == s.remoteID
 }
 
 func (s *Session) canOpen(sp wire.Space) bool {
@@ -148,6 +158,7 @@ func (s *Session) appFrame(now time.Time, fr *wire.Frame, it item) error {
 		if fr.Value > s.sendMax {
 			s.sendMax = fr.Value
 			for _, st := range s.starved {
+				st.starved = false
 				s.enlist(st)
 			}
 			s.starved = s.starved[:0]

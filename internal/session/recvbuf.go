@@ -59,12 +59,20 @@ func (b *recvBuf) insert(off uint64, data []byte, f *frame.Frame, window uint64)
 	return nil
 }
 
+// search returns the index of the first segment that ends behind off.
+func (b *recvBuf) search(off uint64) int {
+	i, _ := slices.BinarySearchFunc(b.segs[b.head:], off, func(s seg, off uint64) int {
+		if s.end() <= off {
+			return -1
+		}
+		return 1
+	})
+	return b.head + i
+}
+
 // fill inserts what is missing of [off, off+len(data)).
 func (b *recvBuf) fill(off uint64, data []byte, f *frame.Frame) {
-	i := b.head
-	for i < len(b.segs) && b.segs[i].end() <= off {
-		i++
-	}
+	i := b.search(off)
 	for len(data) > 0 {
 		hole := uint64(len(data))
 		if i < len(b.segs) {
@@ -116,7 +124,7 @@ func (b *recvBuf) advance() {
 		b.contig = max(b.contig, b.segs[i].end())
 		return
 	}
-	for i := b.head; i < len(b.segs) && b.segs[i].off <= b.contig; i++ {
+	for i := b.search(b.contig - min(b.contig, 1)); i < len(b.segs) && b.segs[i].off <= b.contig; i++ {
 		b.contig = max(b.contig, b.segs[i].end())
 	}
 }

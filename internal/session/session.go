@@ -132,6 +132,7 @@ type core struct {
 	starved    []*Stream // wait for MAX_DATA
 	mtu        int       // largest packet that the path is believed to carry
 	ownPath    Path      // the path in use
+	proven     Path      // link that leads to the peer, as was proven last
 	mtuRetry   time.Time // when larger packets are tried again
 	mtuWait    time.Duration
 	wantProbe  bool
@@ -147,6 +148,7 @@ type core struct {
 	doneAcked      bool
 	confirmed      bool
 	peerClosed     bool
+	remoteKnown    bool // client: remoteID is the server's choice
 
 	count   Stats // published in each turn
 	plan    plan
@@ -343,6 +345,7 @@ type Stats struct {
 	PacketsDropped                            uint64 // received and thrown away: malformed, replayed, not to be opened, queue full
 	DatagramsDropped                          uint64 // sent or received while a queue was full
 	Streams                                   int
+	Turns                                     uint64 // times that the session's goroutine woke up
 }
 
 // Stats returns a snapshot.

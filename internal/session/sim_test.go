@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,7 @@ type wirePath struct {
 	self identity.NodeID
 	wire *simnet.Wire
 	mtu  int
-	sent int
+	sent atomic.Int64
 }
 
 func (p *wirePath) Ready(Waker) bool    { return true }
@@ -38,7 +39,7 @@ func (p *wirePath) ID() identity.NodeID { return 0 }
 func (p *wirePath) String() string      { return p.name }
 func (p *wirePath) Send(f *frame.Frame) error {
 	f.SetSrc(p.self)
-	p.sent++
+	p.sent.Add(1)
 	p.wire.Send(f)
 	return nil
 }

@@ -31,7 +31,9 @@ type Stream struct {
 	answered bool // acceptor: Accept or Refuse was called; opener: an answer came
 	detached bool // both sides are done and the session has forgotten the stream
 
-	enlisted bool // in the session's round; owned by the session's goroutine
+	// Owned by the session's goroutine:
+	enlisted bool // in the session's round
+	starved  bool // waits for MAX_DATA
 }
 
 // receiveSide is the part of a stream that the peer writes.

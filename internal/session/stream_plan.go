@@ -73,7 +73,8 @@ func (st *Stream) planData(s *Session) (more bool) {
 		off, n := out.buf.pending(limit)
 		if n == 0 {
 			st.planFin(s, room)
-			if out.buf.unsent() > 0 && conn == 0 {
+			if out.buf.unsent() > 0 && conn == 0 && !st.starved {
+				st.starved = true
 				s.starved = append(s.starved, st)
 			}
 			return out.fin && !out.finSent && out.buf.unsent() == 0
