@@ -250,6 +250,7 @@ func (s *Session) tryOpen(k Kind) (*Stream, error) {
 	st.out.sendOpen = true
 	s.streams[id] = st
 	s.queueLocked(st)
+	s.Wake()
 	return st, nil
 }
 
