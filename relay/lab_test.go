@@ -39,7 +39,6 @@ func newLab(t *testing.T) *lab {
 func (l *lab) close() {
 	l.net.Close()
 	l.wg.Wait()
-	time.Sleep(time.Minute) // timers of conns that end
 }
 
 // A node is a switch and an endpoint, as overlay puts them together.
@@ -73,7 +72,7 @@ func newKey(t *testing.T, network string, names ...string) *identity.Credentials
 }
 
 // node starts a node on a host.
-func (l *lab) node(host string, c *identity.Credentials, forward bool) *node {
+func (l *lab) node(host string, c *identity.Credentials) *node {
 	l.t.Helper()
 	log := logrus.New()
 	log.SetOutput(l.t.Output())
@@ -82,7 +81,6 @@ func (l *lab) node(host string, c *identity.Credentials, forward bool) *node {
 	var ep *session.Endpoint
 	sw := switchboard.New(switchboard.Config{
 		Self:    c.Key().ID(),
-		Forward: forward,
 		Deliver: func(f *frame.Frame, via *switchboard.Port) { ep.Receive(f, via) },
 		Notice:  func(m frame.Notice, _ *switchboard.Port) { ep.Notice(m) },
 	})
@@ -140,7 +138,7 @@ type hosted struct {
 // relay starts a relay on host, with the fields of s.
 func (l *lab) relay(host string, c *identity.Credentials, s *Server) *hosted {
 	l.t.Helper()
-	n := l.node(host, c, true)
+	n := l.node(host, c)
 	s.Host = n
 	ln, err := l.net.Listen(host + ":9999")
 	if err != nil {

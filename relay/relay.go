@@ -81,7 +81,7 @@ func newRelay(s *Server) *relay {
 	for _, sess := range r.Endpoint.Sessions() {
 		r.Established(sess)
 	}
-	setForward(r.Switch, true, switchboard.Limits{
+	r.Switch.SetForward(true, switchboard.Limits{
 		BytesPerSecond: s.BytesPerSecond, PacketsPerSecond: s.PacketsPerSecond,
 	})
 	return r
@@ -127,23 +127,10 @@ func (r *relay) close() {
 	r.closed = true
 	r.mu.Unlock()
 	if first {
-		setForward(r.Switch, false, switchboard.Limits{})
+		r.Switch.SetForward(false, switchboard.Limits{})
 		r.Hooks.Unwatch(r)
 		r.cancel()
 		r.directory.Detach(r.self, r.self)
 	}
 	r.wg.Wait()
-}
-
-// A forwarder is a switch that can begin and cease to forward while it runs.
-type forwarder interface {
-	SetForward(on bool, limits switchboard.Limits)
-}
-
-// setForward makes a switch that of a relay, or no more. A switch that cannot
-// change is one already.
-func setForward(s any, on bool, limits switchboard.Limits) {
-	if f, ok := s.(forwarder); ok {
-		f.SetForward(on, limits)
-	}
 }

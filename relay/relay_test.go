@@ -22,6 +22,7 @@ func inLab(t *testing.T, f func(t *testing.T, l *lab)) {
 		l := newLab(t)
 		f(t, l)
 		l.close()
+		time.Sleep(time.Minute) // timers of conns that ended
 	})
 }
 
@@ -34,8 +35,8 @@ type trio struct {
 func newTrio(t *testing.T, l *lab, s *Server) *trio {
 	p := &trio{
 		relay: l.relay("relay", newKey(t, "", "relay"), s),
-		a:     l.node("a", newKey(t, "", "a"), false),
-		b:     l.node("b", newKey(t, "", "b"), false),
+		a:     l.node("a", newKey(t, "", "a")),
+		b:     l.node("b", newKey(t, "", "b")),
 	}
 	p.b.parts.Hooks.Watch(&echoer{l})
 	for _, n := range []*node{p.a, p.b} {
@@ -162,7 +163,7 @@ func TestNodesMoveToTheOtherRelayWhenOneDies(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		one := l.relay("one", newKey(t, ""), &Server{})
 		two := l.relay("two", newKey(t, ""), &Server{})
-		a, b := l.node("a", newKey(t, "", "a"), false), l.node("b", newKey(t, "", "b"), false)
+		a, b := l.node("a", newKey(t, "", "a")), l.node("b", newKey(t, "", "b"))
 		b.parts.Hooks.Watch(&echoer{l})
 		for _, n := range []*node{a, b} {
 			l.attach(n, one.addr, two.addr)
@@ -200,7 +201,7 @@ func TestLinksBeyondTheLimitsAreRefused(t *testing.T) {
 				r := l.relay("relay", newKey(t, ""), &Server{MaxLinks: tt.maxLinks, MaxLinksPerAddress: tt.maxLinksPerAddress})
 				var nodes []*node
 				for range 3 {
-					n := l.node("host", newKey(t, ""), false)
+					n := l.node("host", newKey(t, ""))
 					l.attach(n, r.addr)
 					nodes = append(nodes, n)
 					time.Sleep(20 * delay)
@@ -225,7 +226,7 @@ func TestLinksBeyondTheLimitsAreRefused(t *testing.T) {
 func TestOtherNetworksAreTurnedAway(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		r := l.relay("relay", newKey(t, "one"), &Server{})
-		n := l.node("a", newKey(t, "two"), false)
+		n := l.node("a", newKey(t, "two"))
 		l.attach(n, r.addr)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -329,7 +330,7 @@ func TestSilentDiallersAreClosed(t *testing.T) {
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("conns beyond the limit were closed after %v only", took)
 		}
-		n := l.node("a", newKey(t, ""), false)
+		n := l.node("a", newKey(t, ""))
 		l.attach(n, r.addr)
 		l.ready(n)
 		if took := time.Since(began); took > time.Second {
@@ -347,7 +348,7 @@ func TestSilentDiallersAreClosed(t *testing.T) {
 func TestShutdownLetsNodesLeave(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		one := l.relay("one", newKey(t, ""), &Server{})
-		a := l.node("a", newKey(t, ""), false)
+		a := l.node("a", newKey(t, ""))
 		l.attach(a, one.addr, "two:9999") // which is not there yet
 		l.ready(a)
 		done := make(chan error)
@@ -395,7 +396,7 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 func TestANodeThatTakesAnothersNameIsRefused(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		r := l.relay("relay", newKey(t, ""), &Server{})
-		n := l.node("a", newKey(t, "", "a"), false)
+		n := l.node("a", newKey(t, "", "a"))
 		c := n.parts.Credentials
 		n.up = uplink.New(uplink.Config{
 			Relays:       []string{r.addr},
@@ -421,7 +422,7 @@ func TestManyNodesAttachAtOnce(t *testing.T) {
 		const n = 20
 		var nodes []*node
 		for i := range n {
-			nodes = append(nodes, l.node(fmt.Sprintf("host%d", i), newKey(t, "", fmt.Sprintf("n%d", i)), false))
+			nodes = append(nodes, l.node(fmt.Sprintf("host%d", i), newKey(t, "", fmt.Sprintf("n%d", i))))
 			l.attach(nodes[i], r.addr)
 		}
 		for i, n := range nodes {

@@ -29,10 +29,10 @@ func serveTCP(t *testing.T, s *Server) (addr string, served <-chan error) {
 func TestServeOverTCP(t *testing.T) {
 	l := newLab(t)
 	s := &Server{MaxLinks: 2}
-	s.Host = l.node("relay", newKey(t, ""), true)
+	s.Host = l.node("relay", newKey(t, ""))
 	defer s.Host.(*node).close()
 	addr, served := serveTCP(t, s)
-	nodes := []*node{l.node("a", newKey(t, "", "a"), false), l.node("b", newKey(t, "", "b"), false)}
+	nodes := []*node{l.node("a", newKey(t, "", "a")), l.node("b", newKey(t, "", "b"))}
 	nodes[1].parts.Hooks.Watch(&echoer{l})
 	var hello link.Hello
 	for _, n := range nodes {
@@ -77,7 +77,7 @@ func TestServeOverTCP(t *testing.T) {
 func TestAClosedServerServesNothing(t *testing.T) {
 	l := newLab(t)
 	s := &Server{}
-	s.Host = l.node("relay", newKey(t, ""), true)
+	s.Host = l.node("relay", newKey(t, ""))
 	defer s.Host.(*node).close()
 	if err := s.Close(); err != nil {
 		t.Error(err)
@@ -133,7 +133,7 @@ func TestErrorsOfAListenerThatPassAreWaitedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
 		s := &Server{}
-		s.Host = l.node("relay", newKey(t, ""), true)
+		s.Host = l.node("relay", newKey(t, ""))
 		emfile := &net.OpError{Op: "accept", Err: syscall.EMFILE}
 		ln := &failingListener{errs: []error{emfile, emfile, emfile}, closed: make(chan struct{})}
 		began := time.Now()
@@ -157,7 +157,7 @@ func TestErrorsOfAListenerThatPassAreWaitedOut(t *testing.T) {
 func TestOtherErrorsOfAListenerEndServe(t *testing.T) {
 	l := newLab(t)
 	s := &Server{}
-	s.Host = l.node("relay", newKey(t, ""), true)
+	s.Host = l.node("relay", newKey(t, ""))
 	defer s.Host.(*node).close()
 	broken := errors.New("broken")
 	ln := &failingListener{errs: []error{broken}, closed: make(chan struct{})}
