@@ -102,10 +102,10 @@ func (e *DialError) Temporary() bool { return false }
 
 var _ net.Error = (*DialError)(nil)
 
-// A kindError is err and matches kind, too.
+// A kindError is err, whose text says enough, and matches kind, too.
 type kindError struct{ kind, err error }
 
-func (e *kindError) Error() string   { return e.kind.Error() + ": " + e.err.Error() }
+func (e *kindError) Error() string   { return e.err.Error() }
 func (e *kindError) Unwrap() []error { return []error{e.kind, e.err} }
 
 // explain adds to an error of the parts below which of this package's errors
