@@ -353,7 +353,7 @@ func TestShutdownLetsNodesLeave(t *testing.T) {
 		l.ready(a)
 		done := make(chan error)
 		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			done <- one.Shutdown(ctx)
 		}()
