@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"net"
+
+	"github.com/weftnet/weft/stream/yamux"
 )
 
 // A Transport makes pairs of conns whose two ends are both in this process.
@@ -25,5 +27,12 @@ type Pairs interface {
 // transports lists what is measured, in the order of the table. The first is
 // the one that the others are compared with.
 func transports() []Transport {
-	return []Transport{tcpTransport{}, tlsTransport{}}
+	return []Transport{
+		tcpTransport{},
+		tlsTransport{},
+		weftTransport{name: "weft"},
+		weftTransport{name: "weft-relay", relayed: true},
+		weftTransport{name: "weft-yamux", layer: yamux.Layer{}},
+		weftTransport{name: "weft-yamux-relay", layer: yamux.Layer{}, relayed: true},
+	}
 }
