@@ -33,9 +33,9 @@ type OverlayListener struct {
 	addr  Addr
 	allow *Rule
 
-	slots chan struct{} // one for each conn that waits or is about to
-	queue chan *conn    // never closed; as long as slots
-	done  chan struct{} // closed by Close
+	slots chan struct{}    // one for each conn that waits or is about to
+	queue chan stream.Conn // never closed; as long as slots
+	done  chan struct{}    // closed by Close
 	once  sync.Once
 }
 
@@ -51,7 +51,7 @@ func newListener(t *Table, addr Addr, cfg ListenConfig) *OverlayListener {
 		addr:  addr,
 		allow: cfg.Allow,
 		slots: make(chan struct{}, backlog),
-		queue: make(chan *conn, backlog),
+		queue: make(chan stream.Conn, backlog),
 		done:  make(chan struct{}),
 	}
 }
@@ -116,7 +116,7 @@ func (l *OverlayListener) take(r stream.Request, peer *identity.Peer) bool {
 		<-l.slots
 		return true
 	}
-	l.queue <- &conn{c, peer}
+	l.queue <- withPeer(c, peer)
 	select {
 	case <-l.done: // Close may have looked at the queue just before
 		l.drain()

@@ -16,6 +16,14 @@ type conn struct {
 // Peer returns who is at the other end, as its certificate proved.
 func (c *conn) Peer() identity.Peer { return *c.peer }
 
+// withPeer makes c a conn that PeerOf knows, if it is none already.
+func withPeer(c stream.Conn, peer *identity.Peer) stream.Conn {
+	if _, ok := c.(interface{ Peer() identity.Peer }); ok {
+		return c
+	}
+	return &conn{c, peer}
+}
+
 // maxWrapped is how many wrappers PeerOf looks through.
 const maxWrapped = 8
 
