@@ -60,10 +60,21 @@ func (c *console) run(ctx context.Context) {
 		sctx, cancel := context.WithCancel(ctx)
 		end = cancel
 		server := control.NewServer(stream, c)
-		c.mu.Lock()
-		c.server = server
-		c.mu.Unlock()
+		c.use(server)
 		wg.Go(func() { c.serve(sctx, server) })
+	}
+}
+
+// use makes server the present one.
+func (c *console) use(server *control.Server) {
+	c.mu.Lock()
+	c.server = server
+	c.mu.Unlock()
+	c.relay.mu.Lock()
+	leaving := c.relay.leaving
+	c.relay.mu.Unlock()
+	if leaving != nil {
+		server.Push(leaving)
 	}
 }
 

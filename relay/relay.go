@@ -38,6 +38,7 @@ type relay struct {
 
 	mu       sync.Mutex
 	closed   bool
+	leaving  *control.GoingAway // what nodes are told from Shutdown on
 	members  map[*switchboard.Port]*member
 	nodes    map[identity.NodeID]*member // by who has proven to be there
 	consoles map[*session.Session]*console
@@ -107,9 +108,11 @@ func (r *relay) spawn(f func()) bool {
 	return !r.closed
 }
 
-// announce tells all nodes something.
-func (r *relay) announce(m control.Message) {
+// announce tells all nodes, and those that open a control stream later, that
+// the relay goes away.
+func (r *relay) announce(m *control.GoingAway) {
 	r.mu.Lock()
+	r.leaving = m
 	open := make([]*console, 0, len(r.consoles))
 	for _, c := range r.consoles {
 		open = append(open, c)

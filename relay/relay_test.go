@@ -443,3 +443,24 @@ func TestManyNodesAttachAtOnce(t *testing.T) {
 		l.stop(r)
 	})
 }
+
+func TestNodesThatAskDuringAShutdownAreToldToo(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		p := newTrio(t, l, &Server{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- p.relay.Shutdown(ctx) }()
+		time.Sleep(time.Second)
+		told := make(chan control.Message, 1)
+		client := control.NewClient(openControl(t, p.a, p.relay.id()), func(m control.Message) { told <- m })
+		if m, ok := (<-told).(*control.GoingAway); !ok || m.Grace() != 0 {
+			t.Errorf("told %+v", m)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		_ = client.Close()
+		p.close(l)
+	})
+}
