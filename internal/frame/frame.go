@@ -47,8 +47,9 @@ var (
 	ErrShort   = errors.New("frame: header is cut short")
 )
 
-// classes are the sizes of the buffers in the pools, headers included.
-var classes = [...]int{512, 2048, 16 << 10, HeaderLen + MaxPacket + 1}
+// classes are the sizes of the buffers in the pools, headers included. That
+// for 34 KiB is for the buffer of 32 KiB that io.Copy writes, with headers.
+var classes = [...]int{512, 2048, 16 << 10, 34 << 10, HeaderLen + MaxPacket + 1}
 
 var pools [len(classes)]sync.Pool
 

@@ -150,7 +150,7 @@ func (e *Endpoint) newSession(client bool, peer identity.NodeID, path Path) *Ses
 		ep: e, client: client, wakeup: newSignal(), openable: newSignal(),
 		ready: make(chan struct{}), done: make(chan struct{}),
 		streams: map[uint64]*Stream{}, path: path,
-		accept: newQueue[*Stream](acceptQueue), control: newQueue[*Stream](acceptQueue),
+		accept: newQueue[*Stream](acceptQueue), control: newQueue[*Stream](controlQueue),
 		dgramIn: newQueue[[]byte](datagramQueue),
 	}
 	for s.localID == 0 {

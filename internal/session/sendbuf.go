@@ -63,12 +63,20 @@ func (b *sendBuf) write(p []byte) {
 	}
 }
 
-// grow adds an empty chunk for n bytes or, where many wait already, more.
+// grow adds an empty chunk for n bytes. A write that takes several chunks is
+// split evenly, lest each leave a small rest that costs a packet. Where many
+// small writes wait already, the chunk is made for more of them.
 func (b *sendBuf) grow(n int) {
-	n = min(max(n, b.unsent()), chunkData)
-	f := frame.New(chunkHeadroom + n)
-	room := min(f.Cap()-frame.HeaderLen-chunkHeadroom, chunkData)
-	data := f.Bytes()[frame.HeaderLen+chunkHeadroom:][:0:room]
+	k := (n + chunkData - 1) / chunkData
+	size := (n + k - 1) / k
+	if n < chunkSplit {
+		size = min(max(n, b.unsent()), chunkData)
+	}
+	f := frame.New(chunkHeadroom + size)
+	if k == 1 {
+		size = min(f.Cap()-frame.HeaderLen-chunkHeadroom, chunkData)
+	}
+	data := f.Bytes()[frame.HeaderLen+chunkHeadroom:][:0:size]
 	b.chunks = append(b.chunks, chunk{f: f, off: b.end, data: data})
 }
 

@@ -83,6 +83,9 @@ func (st *Stream) planData(s *Session) (more bool) {
 			return true
 		}
 		data, c, first := out.buf.at(off, min(n, room))
+		if first && len(s.plan.parts) > 0 && len(c.data) >= chunkSplit && len(data) < len(c.data) {
+			return true // the next packet takes the whole chunk, without copying
+		}
 		fresh := out.buf.next
 		out.buf.sent(off, len(data))
 		if out.buf.next > fresh {

@@ -42,12 +42,18 @@ func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Stream.Read(b)
-	return n, c.opError("read", err)
+	if err != nil {
+		err = c.opError("read", err)
+	}
+	return n, err
 }
 
 func (c *conn) Write(b []byte) (int, error) {
 	n, err := c.Stream.Write(b)
-	return n, c.opError("write", err)
+	if err != nil {
+		err = c.opError("write", err)
+	}
+	return n, err
 }
 
 func (c *conn) CloseRead() error  { return c.opError("close", c.Stream.CloseRead()) }
