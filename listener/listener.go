@@ -111,8 +111,10 @@ func (l *OverlayListener) take(r stream.Request, peer *identity.Peer) bool {
 	default:
 		return false
 	}
+	l.table.accepted.Add(1) // before the answer, so that who has it sees the count
 	c, err := r.Accept()
 	if err != nil { // the opener or the session is gone
+		l.table.accepted.Add(^uint64(0))
 		<-l.slots
 		return true
 	}

@@ -113,8 +113,6 @@ func (t *Table) dispatch(r stream.Request, peer *identity.Peer) {
 	case !l.take(r, peer):
 		t.backlogFull.Add(1)
 		r.Refuse(stream.CodeBacklogFull)
-	default:
-		t.accepted.Add(1)
 	}
 }
 

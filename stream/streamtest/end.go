@@ -56,6 +56,7 @@ func testKillKeepsData(l *lab) {
 
 func testMuxClose(l *lab) {
 	a, b := l.conns()
+	_, sender := l.conns()
 	accepting := asyncErr(func() error { _, err := l.A.Accept(l.ctx()); return err })
 	early, err := l.A.Open(l.ctx(), port, stream.OpenOptions{EarlyData: true})
 	if err != nil {
@@ -65,7 +66,7 @@ func testMuxClose(l *lab) {
 	reading, writing := read(a), flood(a)
 	theirs := read(early)
 	l.expect(b, string(make([]byte, 64<<10)))
-	back := flood(b)
+	back := flood(sender)
 	closing := asyncErr(l.A.Close)
 
 	if err := l.await("Mux.Close", closing).err; err != nil {

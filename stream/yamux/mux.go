@@ -18,6 +18,8 @@ import (
 // them at once; what exceeds the backlog is refused.
 const requestBacklog = 256
 
+var errOpenTwice = errors.New("yamux: the peer opened a stream that is open")
+
 var errTooManyStreams = fmt.Errorf("yamux: more than %d streams are open or closing", MaxStreams)
 
 // past is a deadline that has passed: the call must not wait.
@@ -144,8 +146,15 @@ func (m *mux) send(op op, id, arg uint32) {
 	}
 }
 
-// incoming is the peer's opOpen.
+// incoming is the peer's opOpen. The SYN of the stream came before, so that
+// yamux has it ready.
 func (m *mux) incoming(id uint32, port uint16) error {
+	m.mu.Lock()
+	known := m.conns[id] != nil
+	m.mu.Unlock()
+	if known {
+		return errOpenTwice
+	}
 	ys := m.unopened[id]
 	for ys == nil {
 		next, err := m.yamux.AcceptStream()

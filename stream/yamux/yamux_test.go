@@ -9,8 +9,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weftnet/weft/stream"
-	"github.com/weftnet/weft/stream/streamtest/memsession"
 	"github.com/weftnet/weft/stream/streamtest"
+	"github.com/weftnet/weft/stream/streamtest/memsession"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
