@@ -18,6 +18,7 @@ var layers = []layer{
 	{[]string{"overlaytest"}, "the lab in which users test their own programs"},
 	{[]string{"overlay", "relay"}, "the two things a program starts: a node, and the relay that nodes meet at; neither needs the other"},
 	{[]string{"listener", "gossip"}, "ports on top of streams; what relays tell each other"},
+	{[]string{"internal/relayhost"}, "what a node opens to the relay.Server that runs on it"},
 	{[]string{"internal/uplink"}, "how a node finds relays and stays attached to them"},
 	{[]string{"internal/control"}, "the protocol between a node and its relay, spoken on a session"},
 	{[]string{"stream/streamtest"}, "the conformance suite that every reliability layer passes"},

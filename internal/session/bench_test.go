@@ -4,7 +4,6 @@ import (
 	"io"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/weftnet/weft/internal/frame"
 	"github.com/weftnet/weft/internal/identity"
@@ -63,10 +62,16 @@ func benchPair(b *testing.B) (x, y *Stream) {
 	b.Helper()
 	ends := [2]*directPath{{out: make(chan *frame.Frame, 128)}, {out: make(chan *frame.Frame, 128)}}
 	var eps [2]*Endpoint
+	sessions := make(chan *Session, 2)
 	for i := range eps {
 		e, err := NewEndpoint(Config{
 			Credentials: credentials(b), Layer: "native",
 			Route: func(identity.NodeID) Path { return ends[i] },
+			OnSession: func(s *Session) {
+				if !s.Initiator() {
+					sessions <- s
+				}
+			},
 		})
 		if err != nil {
 			b.Fatal(err)
@@ -87,11 +92,7 @@ func benchPair(b *testing.B) (x, y *Stream) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var s *Session
-	for s = eps[1].Session(eps[0].self); s == nil; s = eps[1].Session(eps[0].self) {
-		time.Sleep(time.Millisecond)
-	}
-	return open(b, a, s)
+	return open(b, a, <-sessions)
 }
 
 func BenchmarkBulk(b *testing.B) {

@@ -32,6 +32,7 @@ func (p *pair) restart(t *testing.T) {
 	if p.b, err = NewEndpoint(cfg); err != nil {
 		t.Fatal(err)
 	}
+	p.live.Store(p.b)
 }
 
 func TestRestartedPeerEndsOldSessionsWithItsFirstAnswer(t *testing.T) {

@@ -67,6 +67,7 @@ func credentials(t testing.TB, names ...string) *identity.Credentials {
 type pair struct {
 	a, b       *Endpoint
 	aOut, bOut *wirePath
+	live       atomic.Pointer[Endpoint] // b, for the wire
 }
 
 func newPair(t testing.TB, there, back simnet.Impairment, seed uint64, mtu int) *pair {
@@ -90,7 +91,8 @@ func newPairWith(t testing.TB, there, back simnet.Impairment, seed uint64, mtu i
 		return e
 	}
 	p.a, p.b = endpoint(p.aOut), endpoint(p.bOut)
-	p.aOut.wire = simnet.NewWire(there, seed, func(f *frame.Frame) { p.b.Receive(f, p.bOut) })
+	p.live.Store(p.b)
+	p.aOut.wire = simnet.NewWire(there, seed, func(f *frame.Frame) { p.live.Load().Receive(f, p.bOut) })
 	p.bOut.wire = simnet.NewWire(back, seed+1, func(f *frame.Frame) { p.a.Receive(f, p.aOut) })
 	return p
 }
