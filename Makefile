@@ -39,7 +39,7 @@ build: ## Build the command into bin/weft
 
 .PHONY: demo
 demo: ## Relay, server and client as three processes: one HTTP/2 answer over the overlay
-	@./scripts/demo.sh
+	@GO="$(GO)" ./scripts/demo.sh
 
 .PHONY: test
 test: ## Every test of every module, with the race detector, in shuffled order

@@ -5,17 +5,26 @@
 # behind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+go=${GO:-go}
 
 dir=$(mktemp -d)
 pids=()
+# stop ends the parts, the last first, and tells whether all ended well.
 stop() {
-	for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-	for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-	rm -rf "$dir"
+	local i failed=0
+	for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
+		kill "${pids[i]}" 2>/dev/null || true
+		wait "${pids[i]}" || failed=1
+	done
+	pids=()
+	return $failed
 }
-trap stop EXIT
+trap 'stop || true; rm -rf "$dir"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+
+say() { printf '\n%s\n' "$*"; }
+show() { sed 's/^/    /' "$@"; }
 
 # The parts' own output is in the way unless something goes wrong.
 fail() {
@@ -24,38 +33,48 @@ fail() {
 	exit 1
 }
 
-# wait_for FILE PID waits until the process has written to the file.
+# wait_for PID PATTERN FILE waits until the process has written such a line.
 wait_for() {
 	for _ in $(seq 200); do
-		[ -s "$1" ] && return
-		kill -0 "$2" 2>/dev/null || return 1
+		if grep -qs -- "$2" "$3"; then return; fi
+		kill -0 "$1" 2>/dev/null || return 1
 		sleep 0.05
 	done
 	return 1
 }
 
-echo "building weft"
-go build -o "$dir/weft" ./cmd/weft
-
-WEFT_SECRET=$("$dir/weft" secret)
+echo "Building weft, and making a secret for a new network."
+"$go" build -o "$dir/weft" ./cmd/weft
+weft=$dir/weft
+unset WEFT_NETWORK WEFT_OPEN WEFT_STATE WEFT_NAME WEFT_RELAYS
+WEFT_SECRET=$("$weft" secret)
 export WEFT_SECRET
-unset WEFT_STATE WEFT_INVITE WEFT_NAME WEFT_RELAYS
 
-"$dir/weft" relay --listen 127.0.0.1:0 --addr-file "$dir/relay.addr" 2>"$dir/relay.log" &
+"$weft" relay --listen 127.0.0.1:0 --addr-file "$dir/relay.addr" --grace 3s >"$dir/relay.out" 2>"$dir/relay.log" &
 pids+=($!)
-wait_for "$dir/relay.addr" "${pids[-1]}" || fail "the relay did not start"
+wait_for "${pids[0]}" . "$dir/relay.out" || fail "the relay did not start"
 WEFT_RELAYS=$(cat "$dir/relay.addr")
 export WEFT_RELAYS
-echo "relay at $WEFT_RELAYS"
+say "A relay, which carries packets that it cannot read:"
+show "$dir/relay.out"
 
 mkdir "$dir/www"
-echo "Hello from a node that listens on no address." >"$dir/www/hello.txt"
-"$dir/weft" serve --name demo-server --port 80 "$dir/www" >"$dir/serve.out" 2>"$dir/serve.log" &
+echo "Hello from a node that listens on no address of this machine." >"$dir/www/hello.txt"
+"$weft" serve --name demo-server --port 80 "$dir/www" >"$dir/server.out" 2>"$dir/server.log" &
 pids+=($!)
-# serve prints its URL once the relay knows it.
-wait_for "$dir/serve.out" "${pids[-1]}" || fail "the server did not start"
-echo "server $(cat "$dir/serve.out")"
+wait_for "${pids[1]}" . "$dir/server.out" || fail "the server did not start"
+say "A server, which the network knows by its name:"
+show "$dir/server.out"
 
-echo "client: weft get http://demo-server/hello.txt"
-"$dir/weft" get http://demo-server/hello.txt >"$dir/answer" 2>"$dir/get.log" || fail "the client got no answer"
-sed 's/^/  /' "$dir/get.log" "$dir/answer"
+say "A client, and the answer over HTTP/2 with the node that sent it:"
+echo '    $ weft get http://demo-server/hello.txt'
+"$weft" get http://demo-server/hello.txt >"$dir/answer" 2>"$dir/client.log" || fail "the client got no answer"
+show "$dir/client.log" "$dir/answer"
+grep -q '^HTTP/2.0 200 OK from [0-9a-f]\{16\} (demo-server)' "$dir/client.log" || fail "the answer is not the server's"
+
+wait_for "${pids[1]}" 'GET /hello.txt' "$dir/server.log" || fail "the server has not seen the request"
+say "What the server knows about who asked:"
+grep -o 'from=[0-9a-f]*' "$dir/server.log" | tail -1 | sed 's/from=/    node /'
+
+stop || fail "a part did not end well"
+say "All three have stopped."

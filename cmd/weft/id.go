@@ -7,11 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/overlay"
 )
-
-// envState names the directory that keeps a node's key between runs.
-const envState = "WEFT_STATE"
 
 func newID() *cobra.Command {
 	var state string
@@ -25,9 +22,12 @@ Others dial a node by either: the ID is short, the key leaves no doubt.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if state == "" {
-				return usage(cmd, errors.New("where is the key? Say --state DIR or set "+envState))
+				state = os.Getenv(overlay.EnvState)
 			}
-			key, err := identity.LoadOrCreateKey(state)
+			if state == "" {
+				return usage(cmd, errors.New("where is the key? Say --state DIR or set "+overlay.EnvState))
+			}
+			key, err := overlay.LoadKey(state)
 			if err != nil {
 				return err
 			}
@@ -35,6 +35,6 @@ Others dial a node by either: the ID is short, the key leaves no doubt.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", os.Getenv(envState), "directory that holds the key, or will ("+envState+")")
+	cmd.Flags().StringVar(&state, "state", "", "`directory` that holds the key, or will ("+overlay.EnvState+")")
 	return cmd
 }

@@ -24,10 +24,10 @@ const (
 )
 
 func main() {
+	// The first signal ends the command in an orderly way, the second at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // run executes one command line and returns the exit code. It ends early, and
@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(stderr, "weft:", err)
+	fmt.Fprintln(stderr, "weft:", advise(ctx, err))
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
 	}

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/weftnet/weft/overlay"
 )
 
 // weft runs one command line.
@@ -29,7 +31,7 @@ func TestIDMakesAKeyOnceAndShowsItAgain(t *testing.T) {
 }
 
 func TestIDTakesTheStateDirectoryFromTheEnvironment(t *testing.T) {
-	t.Setenv(envState, t.TempDir())
+	t.Setenv(overlay.EnvState, t.TempDir())
 	if _, stderr, code := weft(t, "id"); code != exitOK {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
@@ -51,7 +53,7 @@ func TestNoCommandShowsHelp(t *testing.T) {
 }
 
 func TestErrorsAreOneSentenceOnStandardError(t *testing.T) {
-	t.Setenv(envState, "")
+	t.Setenv(overlay.EnvState, "")
 	notADir := t.TempDir() + "/node.key/x\x00"
 	tests := []struct {
 		name string

@@ -46,9 +46,10 @@ func newRoot() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(usage)
+	root.Flags().Bool("version", false, "show the version") // without the letter -v, which is --verbose elsewhere
 	root.SetVersionTemplate("weft {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newID(), newSecret())
+	root.AddCommand(newID(), newSecret(), newRelay(), newServe(), newGet())
 	return root
 }
 

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/overlay"
 )
 
 func newSecret() *cobra.Command {
@@ -19,7 +19,7 @@ that only you can read, or in your secret store.
 	export WEFT_SECRET=$(weft secret)`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), identity.NewSecret())
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), overlay.NewSecret())
 			return err
 		},
 	}

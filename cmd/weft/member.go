@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/weftnet/weft/overlay"
+)
+
+// maxSecretFile is how much of a secret file is read.
+const maxSecretFile = 4096
+
+// A membership is the part of a command line that makes the command a node of a
+// network. Each flag overrides an environment variable. There is none for the
+// secret itself, because everybody on a machine sees command lines.
+type membership struct {
+	network, secretFile, state, name string
+	relays                           []string
+	open, verbose                    bool
+
+	short bool // for one errand: not who the environment says, but somebody new
+}
+
+// flags adds the flags that every node has.
+func (m *membership) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&m.secretFile, "secret-file", "", "`file` that holds the network's secret ("+overlay.EnvSecret+" holds it itself)")
+	f.BoolVar(&m.open, "open", false, "use a network without a secret, which everybody may join ("+overlay.EnvOpen+"=1)")
+	f.StringVar(&m.network, "network", "", "`name` of the network ("+overlay.EnvNetwork+", default weft)")
+	f.BoolVarP(&m.verbose, "verbose", "v", false, "log what the node does")
+	where := " (" + overlay.EnvState + ")"
+	if m.short {
+		where = ""
+	}
+	f.StringVar(&m.state, "state", "", "`directory` that holds the node's key, or will"+where+"; without it the node is a new one each time")
+}
+
+// nameFlag adds a flag for the node's name.
+func (m *membership) nameFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&m.name, "name", "", "`name` by which others can dial the node ("+overlay.EnvName+")")
+}
+
+// relayFlag adds a flag for the relays of a node.
+func (m *membership) relayFlag(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&m.relays, "relay", nil, "`host:port` of a relay to use; may be repeated ("+overlay.EnvRelays+", separated by commas)")
+}
+
+// config is what the environment and the flags ask for. The node logs from the
+// given level on, or everything with --verbose.
+func (m *membership) config(cmd *cobra.Command, level logrus.Level) (overlay.Config, error) {
+	cfg, _ := overlay.ConfigFromEnv() // what it lacks may come from flags
+	if m.verbose {
+		level = logrus.DebugLevel
+	}
+	cfg.Logger = newLogger(cmd, level)
+	if m.short {
+		// With the name or the key of a server on this machine, the errand
+		// would take the server's place.
+		cfg.Name, cfg.StateDir = "", ""
+	}
+	if err := m.applySecrecy(cmd, &cfg); err != nil {
+		return cfg, err
+	}
+	override(&cfg.Network, m.network)
+	override(&cfg.StateDir, m.state)
+	override(&cfg.Name, m.name)
+	switch hasRelays := cmd.Flags().Lookup("relay") != nil; {
+	case !hasRelays:
+		cfg.Relays = nil
+	case len(m.relays) > 0:
+		cfg.Relays = m.relays
+	case len(cfg.Relays) == 0:
+		return cfg, usage(cmd, errors.New("over which relay? Set "+overlay.EnvRelays+" or say --relay HOST:PORT"))
+	}
+	return cfg, nil
+}
+
+func override(value *string, flag string) {
+	if flag != "" {
+		*value = flag
+	}
+}
+
+// applySecrecy makes cfg closed by a secret or open.
+func (m *membership) applySecrecy(cmd *cobra.Command, cfg *overlay.Config) error {
+	switch {
+	case m.open && m.secretFile != "":
+		return usage(cmd, errors.New("is the network open or not? Say either --open or --secret-file"))
+	case m.open:
+		cfg.Open, cfg.Secret = true, ""
+	case m.secretFile != "":
+		secret, err := readSecret(m.secretFile)
+		if err != nil {
+			return err
+		}
+		cfg.Open, cfg.Secret = false, secret
+	case cfg.Secret == "" && !cfg.Open:
+		return usage(cmd, errors.New("what is the network's secret? Set "+overlay.EnvSecret+" or say --secret-file FILE; weft secret makes one"))
+	}
+	return nil
+}
+
+// readSecret reads a secret from a file, without the space around it.
+func readSecret(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", fmt.Errorf("the secret cannot be read: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	switch secret := strings.TrimSpace(string(b)); {
+	case err != nil:
+		return "", fmt.Errorf("the secret cannot be read: %w", err)
+	case len(b) > maxSecretFile:
+		return "", fmt.Errorf("%s is longer than %d bytes, which no secret is; name another file", file, maxSecretFile)
+	case secret == "":
+		return "", fmt.Errorf("%s is empty; weft secret makes a secret", file)
+	default:
+		return secret, nil
+	}
+}
+
+// newLogger returns a logger that writes to the command's standard error.
+func newLogger(cmd *cobra.Command, level logrus.Level) *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(cmd.ErrOrStderr())
+	log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+	log.SetLevel(level)
+	return log
+}

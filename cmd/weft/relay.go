@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/weftnet/weft/overlay"
+	"github.com/weftnet/weft/relay"
+)
+
+// defaultGrace is how long a command that was told to stop waits for others.
+const defaultGrace = 10 * time.Second
+
+// A relayCommand is the command line of weft relay.
+type relayCommand struct {
+	membership
+	listen, addrFile string
+	grace            time.Duration
+	server           relay.Server // its limits are flags
+}
+
+func newRelay() *cobra.Command {
+	var r relayCommand
+	cmd := &cobra.Command{
+		Use:   "relay",
+		Short: "Run a relay, over which other nodes meet",
+		Long: `Runs a relay on a machine that the other nodes can reach. They find each
+other through it and exchange sealed packets over it, which it cannot read.
+Any node with the network's secret can be one.
+
+SIGTERM and SIGINT end it: the nodes are told, and have some time to go to
+another relay. A second signal ends it at once.`,
+		Example: `  export WEFT_SECRET=$(weft secret)
+  weft relay --listen :9999 --state /var/lib/weft`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&r.listen, "listen", ":9999", "TCP `address` for links; with port 0 the system picks one")
+	f.StringVar(&r.addrFile, "addr-file", "", "`file` to write the address to, once the relay listens there")
+	f.DurationVar(&r.grace, "grace", defaultGrace, "how long nodes have to leave when the relay stops")
+	f.IntVar(&r.server.MaxLinks, "max-links", 0, fmt.Sprintf("how many links are accepted (default %d, negative: no limit)", relay.DefaultMaxLinks))
+	f.IntVar(&r.server.BytesPerSecond, "bytes-per-second", 0, "how many bytes are forwarded for each node (default no limit)")
+	f.IntVar(&r.server.PacketsPerSecond, "packets-per-second", 0, "how many packets are forwarded for each node (default no limit)")
+	r.nameFlag(cmd)
+	r.flags(cmd)
+	return cmd
+}
+
+func (r *relayCommand) run(cmd *cobra.Command) error {
+	if r.server.BytesPerSecond < 0 || r.server.PacketsPerSecond < 0 {
+		return usage(cmd, errors.New("how much may be forwarded? A limit is positive, or 0 for none"))
+	}
+	cfg, err := r.config(cmd, logrus.InfoLevel)
+	if err != nil {
+		return err
+	}
+	node, err := overlay.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	ln, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", r.listen)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	if r.addrFile != "" {
+		if err := writeWhole(r.addrFile, ln.Addr().String()+"\n"); err != nil {
+			return err
+		}
+	}
+	if _, err := fmt.Fprintln(cmd.OutOrStdout(), greeting(node.ID(), cfg, ln.Addr())); err != nil {
+		return err
+	}
+	r.server.Host, r.server.Name, r.server.Version = node, node.Name(), version()
+	return r.serve(cmd.Context(), ln, cfg.Logger)
+}
+
+// serve serves until ctx ends, and lets the nodes leave.
+func (r *relayCommand) serve(ctx context.Context, ln net.Listener, log logrus.FieldLogger) error {
+	served := make(chan error, 1)
+	go func() { served <- r.server.Serve(ln) }()
+	select {
+	case err := <-served:
+		return errors.Join(err, r.server.Close())
+	case <-ctx.Done():
+	}
+	log.Infof("stopping: nodes have %v to leave", r.grace)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.grace)
+	defer cancel()
+	if err := r.server.Shutdown(ctx); err != nil {
+		log.Info("some nodes have not left in time")
+	}
+	<-served
+	stats := r.server.Stats()
+	log.Infof("stopped after %d links, %d packets and %d bytes", stats.Accepted, stats.Forwarded, stats.ForwardedBytes)
+	return nil
+}
+
+// greeting says who the relay is, where, and how to join.
+func greeting(id overlay.NodeID, cfg overlay.Config, addr net.Addr) string {
+	join := overlay.EnvRelays + "=" + reachable(addr)
+	if cfg.Network != "" {
+		join += " " + overlay.EnvNetwork + "=" + cfg.Network
+	}
+	if cfg.Open {
+		join += " " + overlay.EnvOpen + "=1"
+	} else {
+		join += " and the same " + overlay.EnvSecret
+	}
+	return fmt.Sprintf("relay %s at %s; nodes join with %s", id, addr, join)
+}
+
+// reachable is an address as others may write it.
+func reachable(addr net.Addr) string {
+	ap, err := netip.ParseAddrPort(addr.String())
+	if err != nil || !ap.Addr().IsUnspecified() {
+		return addr.String()
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return fmt.Sprintf("%s:%d", host, ap.Port())
+}
+
+// writeWhole writes a file such that nobody sees half of it.
+func writeWhole(file, content string) error {
+	tmp, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.WriteString(content)
+	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), file)
+	}
+	if err != nil {
+		_ = os.Remove(tmp.Name())
+	}
+	return err
+}
