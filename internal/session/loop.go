@@ -205,7 +205,11 @@ func (s *Session) idleAt() time.Time {
 func (s *Session) idle() bool { return !s.idleSince.IsZero() }
 
 // probe asks the peer for a sign of life now, whatever the congestion window.
+// The answer is awaited from now on even if no path takes the packet yet.
 func (s *Session) probe(now time.Time) {
+	if s.awaiting.IsZero() {
+		s.awaiting = now
+	}
 	s.det.PeerAlive(now)
 	s.probes[wire.SpaceApp] = max(s.probes[wire.SpaceApp], 1)
 	s.requeueOldest(wire.SpaceApp)
