@@ -76,7 +76,8 @@ func (m *mux) Accept(ctx context.Context) (stream.Request, error) {
 	}
 }
 
-// Close implements [stream.Mux]. Open conns are reset.
+// Close implements [stream.Mux]. Open conns are reset, unless the session has
+// ended: then they have failed already, and say why.
 func (m *mux) Close() error {
 	m.mu.Lock()
 	m.closed = true
@@ -84,6 +85,9 @@ func (m *mux) Close() error {
 	m.conns = nil
 	m.mu.Unlock()
 	m.cancel()
+	if m.sess.Err() != nil {
+		return nil
+	}
 	for c := range conns {
 		c.Stream.Reset(stream.CodeShuttingDown)
 	}
@@ -97,8 +101,12 @@ func (m *mux) until(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// why makes net.ErrClosed of all errors after Close.
+// why makes net.ErrClosed of all errors after Close, and the session's error of
+// all after its end.
 func (m *mux) why(err error) error {
+	if ended := m.sess.Err(); ended != nil {
+		return ended
+	}
 	if m.ctx.Err() != nil {
 		return net.ErrClosed
 	}
