@@ -56,7 +56,10 @@ func (d Dialer) Dial(ctx context.Context, n *Node, addr string) (net.Conn, error
 	if err != nil {
 		return nil, dialError(addr, err)
 	}
-	ctx, stop := n.until(ctx)
+	ctx, stop, err := n.begin(ctx)
+	if err != nil {
+		return nil, dialError(addr, err)
+	}
 	defer stop()
 	opts := stream.OpenOptions{EarlyData: d.EarlyData}
 	failed := new(DialError)
@@ -73,6 +76,17 @@ func (d Dialer) Dial(ctx context.Context, n *Node, addr string) (net.Conn, error
 		}
 	}
 	return nil, dialError(addr, failed)
+}
+
+// begin is until for a dial, which a node that is leaving refuses.
+func (n *Node) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.life != running {
+		return nil, nil, errNodeClosed
+	}
+	ctx, stop := n.until(ctx)
+	return ctx, stop, nil
 }
 
 // dialError dresses an error of a dial.

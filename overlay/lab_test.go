@@ -80,9 +80,10 @@ func (l *lab) startRelay() {
 
 // killRelay ends the relay as a crash does.
 func (l *lab) killRelay() {
+	l.t.Helper()
 	l.net.Kill("relay")
 	_ = l.server.Close()
-	_ = l.host.Close()
+	l.crash(l.host)
 }
 
 // node starts a node on a host of the same name. Config.Open and Relays have
@@ -201,6 +202,9 @@ func (l *lab) pair(a, b *Node) (net.Conn, net.Conn) {
 // roundTrip sends and gets back one message over an echoing conn.
 func roundTrip(t *testing.T, c net.Conn) {
 	t.Helper()
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	const hello = "hello"
 	if _, err := io.WriteString(c, hello); err != nil {
 		t.Fatal(err)

@@ -38,6 +38,7 @@ type Node struct {
 	hooks       *relayhost.Hooks
 	uplinks     *uplink.Set
 	ports       *listener.Table
+	packets     *packetTable
 	refused     atomic.Uint64 // requests that cfg.Allow did not allow
 
 	ctx    context.Context // ends when the node begins to close
@@ -84,6 +85,7 @@ func New(cfg Config) (*Node, error) {
 		quiet:       make(chan struct{}),
 		closed:      make(chan struct{}),
 	}
+	n.packets = newPacketTable(n)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.sw = switchboard.New(switchboard.Config{
 		Self:    id,
@@ -187,6 +189,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		<-n.closed // somebody called Close meanwhile
 		return err
 	}
+	n.packets.close()
 	return firstError(n.leave(ctx), err)
 }
 
@@ -199,6 +202,7 @@ func (n *Node) Close() error {
 		return errNodeClosed
 	}
 	_ = n.ports.Close()
+	n.packets.close()
 	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 	defer cancel()
 	_ = n.leave(ctx) // that the peer does not read is not the caller's fault

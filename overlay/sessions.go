@@ -54,11 +54,9 @@ func (ps *peerSession) run() {
 		ps.refuseAll()
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ps.node.wg.Go(func() { ps.node.receivePackets(ctx, ps) })
-	_ = ps.node.ports.Serve(ctx, guardedMux{ps.mux, ps}, ps.sess.Peer())
+	ps.node.wg.Go(func() { ps.node.packets.receive(ps) })
+	_ = ps.node.ports.Serve(context.Background(), guardedMux{ps.mux, ps}, ps.sess.Peer())
 	<-ps.sess.Done()
-	cancel()
 	_ = ps.mux.Close()
 }
 

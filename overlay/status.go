@@ -20,7 +20,6 @@ type Status struct {
 	Relays  []RelayStatus // in the order of Config.Relays
 	Peers   []PeerStatus  // by ID
 	Ports   []uint16      // that are listened on, in order
-	Packets PacketStatus
 
 	// What became of the conns that peers asked for.
 	Accepted     uint64 // given to a listener
@@ -28,6 +27,11 @@ type Status struct {
 	BacklogFull  uint64 // refused: the listener's backlog was full
 	NotAllowed   uint64 // refused: by Config.Allow or ListenConfig.Allow
 	ShuttingDown uint64 // refused: the node was leaving
+
+	// PacketsDropped counts packets of ListenPacket and DialPacket that were
+	// received for nobody or from somebody who is not allowed, or that found a
+	// queue full.
+	PacketsDropped uint64
 }
 
 // A RelayStatus is the state of a node's link to one relay.
@@ -107,6 +111,7 @@ func (n *Node) Status() Status {
 	st.Accepted, st.NoListener, st.BacklogFull = counts.Accepted, counts.NoListener, counts.BacklogFull
 	st.NotAllowed = counts.NotAllowed + n.refused.Load()
 	st.ShuttingDown = counts.ShuttingDown
+	st.PacketsDropped = n.packets.dropped.Load()
 	for _, u := range n.uplinks.Status() {
 		st.Relays = append(st.Relays, n.relayStatus(u))
 	}
@@ -124,10 +129,4 @@ func (n *Node) relayStatus(u uplink.Status) RelayStatus {
 		st.RTT = s.Stats().RTT
 	}
 	return st
-}
-
-// A PacketStatus counts the packets of [Node.ListenPacket] and
-// [Node.DialPacket].
-type PacketStatus struct {
-	Dropped uint64 // received while a queue was full, for a port without a user, or from whom Config.Allow does not allow
 }
