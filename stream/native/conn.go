@@ -42,18 +42,12 @@ func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Stream.Read(b)
-	if err != nil {
-		err = c.opError("read", err)
-	}
-	return n, err
+	return n, c.opError("read", err)
 }
 
 func (c *conn) Write(b []byte) (int, error) {
 	n, err := c.Stream.Write(b)
-	if err != nil {
-		err = c.opError("write", err)
-	}
-	return n, err
+	return n, c.opError("write", err)
 }
 
 func (c *conn) CloseRead() error  { return c.opError("close", c.Stream.CloseRead()) }
@@ -69,6 +63,10 @@ func (c *conn) Reset(code stream.Code) error {
 	return c.opError("close", c.Stream.Reset(code))
 }
 
+// opError dresses an error. Without one it makes no values that need memory.
 func (c *conn) opError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
 	return stream.OpError(op, c.local, c.remote, err)
 }

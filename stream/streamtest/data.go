@@ -70,12 +70,20 @@ func testWriteSizes(l *lab) {
 	}
 }
 
+// held returns a writer that is blocked because nobody reads what it writes,
+// and will be until somebody does.
+func (l *lab) held(c stream.Conn) <-chan result {
+	l.Helper()
+	l.fill(c)
+	return flood(c)
+}
+
 // fill writes until a Write blocks, and returns how much went in.
 func (l *lab) fill(c stream.Conn) int {
 	l.Helper()
 	total, chunk := 0, make([]byte, 64<<10)
 	for {
-		c.SetWriteDeadline(time.Now().Add(10 * soon))
+		c.SetWriteDeadline(time.Now().Add(5 * soon))
 		n, err := c.Write(chunk)
 		total += n
 		if timedOut(err) {

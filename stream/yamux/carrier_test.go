@@ -159,7 +159,7 @@ func TestACarrierHasALimit(t *testing.T) {
 	c := newCarrier(a, func(error) {})
 	defer c.Close()
 	defer a.Reset(0)
-	ping := bytes.Repeat([]byte{2}, yamuxHeader)
+	ping := bytes.Repeat([]byte{2}, 100*yamuxHeader)
 	for n := 0; ; n += len(ping) {
 		if _, err := c.Write(ping); err != nil {
 			if !errors.Is(err, errQueueFull) {

@@ -252,7 +252,11 @@ func (c *conn) setDeadline(set func()) error {
 func (c *conn) LocalAddr() net.Addr  { return c.local }
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
+// opError dresses an error. Without one it makes no values that need memory.
 func (c *conn) opError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
 	return stream.OpError(op, c.local, c.remote, err)
 }
 
