@@ -57,21 +57,33 @@ func TestAnOutageLeavesDeadlinesAndCloseInForce(t *testing.T) {
 	}
 	thaw := s.Freeze()
 	defer thaw()
-	a.SetDeadline(time.Now().Add(20 * time.Millisecond))
-	var err error
-	for err == nil {
-		_, err = a.Write(make([]byte, 64<<10))
+	done := make(chan error, 2)
+	read := func() { _, err := a.Read(make([]byte, 1)); done <- err }
+	write := func() { _, err := a.Write(make([]byte, 1<<20)); done <- err }
+
+	fill := func() {
+		a.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+		var err error
+		for err == nil {
+			_, err = a.Write(make([]byte, 64<<10))
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("Write: %v", err)
+		}
 	}
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("Write: %v", err)
-	}
-	if _, err := a.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+
+	go read()
+	fill()
+	a.SetReadDeadline(past)
+	if err := <-done; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Read: %v", err)
 	}
 	a.SetDeadline(time.Time{})
-	done := make(chan error, 2)
-	go func() { _, err := a.Write(make([]byte, 1<<20)); done <- err }()
-	go func() { _, err := a.Read(make([]byte, 1)); done <- err }()
+
+	go read()
+	fill()
+	a.SetDeadline(time.Time{})
+	go write()
 	a.Close()
 	for range 2 {
 		if err := <-done; !errors.Is(err, net.ErrClosed) {
