@@ -43,7 +43,7 @@ func (s *Session) handleCrypto(now time.Time, id wire.Space, fr *wire.Frame, it 
 
 // takeCrypto moves what TLS has to say, and its keys, to the spaces.
 func (s *Session) takeCrypto() {
-	for id := wire.SpaceInitial; id < wire.SpaceApp; id++ {
+	for id := range wire.SpaceApp {
 		if b := s.hs.Take(id); len(b) > 0 {
 			s.spaces[id].out.write(b)
 		}
@@ -120,7 +120,7 @@ func (s *Session) buildHandshake(now time.Time) *frame.Frame {
 	}
 	var f *frame.Frame
 	var b []byte
-	for id := wire.SpaceInitial; id < wire.SpaceApp; id++ {
+	for id := range wire.SpaceApp {
 		if !s.handshakeDue(now, id) {
 			continue
 		}
@@ -204,7 +204,7 @@ func (s *Session) sealLong(b []byte, now time.Time, id wire.Space) []byte {
 func (s *Session) sendHandshakeClose(now time.Time, code uint64, reason string) {
 	f := frame.New(wire.MinPacket)
 	b := f.Packet()[:0]
-	for id := wire.SpaceInitial; id < wire.SpaceApp; id++ {
+	for id := range wire.SpaceApp {
 		if s.spaces[id].write != nil {
 			s.plan.reset()
 			s.plan.ctrl = wire.AppendClose(s.plan.ctrl, code, reason)
@@ -236,20 +236,19 @@ func localCause(err error) error {
 // wireCause is what the peer is told about why the session ended; tell is
 // false if nothing.
 func wireCause(err error) (code uint64, reason string, tell bool) {
-	switch e := err.(type) {
-	case *HandshakeError:
-		return e.Code, e.Reason, !e.Remote
-	case *ClosedError:
-		if errors.Is(e, ErrPeerRestarted) || errors.Is(e, ErrTimeout) {
-			return 0, "", false
-		}
-		reason = e.Reason
-		if reason == "" && e.Cause != nil {
-			reason = e.Cause.Error()
-		}
-		return e.Code, reason, !e.Remote
+	var refused *HandshakeError
+	if errors.As(err, &refused) {
+		return refused.Code, refused.Reason, !refused.Remote
 	}
-	return 0, "", false
+	var ended *ClosedError
+	if !errors.As(err, &ended) || errors.Is(err, ErrPeerRestarted) || errors.Is(err, ErrTimeout) {
+		return 0, "", false
+	}
+	reason = ended.Reason
+	if reason == "" && ended.Cause != nil {
+		reason = ended.Cause.Error()
+	}
+	return ended.Code, reason, !ended.Remote
 }
 
 // isReset reports whether token proves that the peer does not know the
@@ -258,4 +257,20 @@ func (s *Session) isReset(id uint64, token [wire.ResetTokenLen]byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.params.Src == id && subtle.ConstantTimeCompare(s.params.ResetToken[:], token[:]) == 1
+}
+
+// forgetOldKey throws the key of the phase before away, three probe timeouts
+// after the peer's update (RFC 9001 section 6.5). It sets no timer: a session
+// that is idle keeps the key a little longer.
+func (s *Session) forgetOldKey(now time.Time) {
+	if s.app == nil {
+		return
+	}
+	switch n := s.app.Updates(); {
+	case n != s.keyUpdates:
+		s.keyUpdates, s.oldKeyUntil = n, now.Add(3*s.det.PTO())
+	case !s.oldKeyUntil.IsZero() && now.After(s.oldKeyUntil):
+		s.oldKeyUntil = time.Time{}
+		s.app.ForgetOld()
+	}
 }

@@ -22,8 +22,6 @@ const (
 	CodeFrameEncoding   = 0x07
 	CodeParams          = 0x08
 	CodeProtocol        = 0x0a
-	CodeAEADLimit       = 0x0f
-	CodeReplaced        = 0x40 // another session of the same two nodes took over
 	codeCrypto          = 0x100
 	refuseBacklogFull   = 3 // stream.CodeBacklogFull, which this package refuses with itself
 	resetStreamCanceled = 1 // stream.CodeCanceled

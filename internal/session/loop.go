@@ -159,6 +159,7 @@ func (s *Session) timeouts(now time.Time) {
 			s.retryValidation(now)
 		}
 	}
+	s.forgetOldKey(now)
 	if passed(s.det.Deadline()) && s.pathReady() {
 		sp, n := s.det.Expired(now, s)
 		s.checkBlackHole(now)

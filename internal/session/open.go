@@ -334,6 +334,7 @@ func (s *Session) notice(now time.Time, n frame.Notice) {
 	case frame.NoticeUnknown, frame.NoticeGone:
 		if s.gone.IsZero() {
 			s.gone = now
+			s.probe(now) // it may be a lie, or the peer on its way to another relay
 		}
 	case frame.NoticeBack:
 		s.probe(now)

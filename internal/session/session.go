@@ -58,19 +58,18 @@ const (
 // A Session is the secure association of two nodes. Multiple goroutines may
 // call its methods simultaneously.
 type Session struct {
-	ep        *Endpoint
-	client    bool
-	localID   uint64 // session ID that the peer addresses
-	origDst   uint64 // destination of the client's first packet
-	target    identity.Target
-	claimed   identity.NodeID // server: the source of the first packet
-	counted   bool            // no longer an unfinished handshake; guarded by Endpoint.mu
-	expect    atomic.Uint64   // node whose frames may be of this session; 0: any
-	neighbour bool            // dialled without knowing who is there
-	wakeup    signal
-	ready     chan struct{} // closed once established
-	done      chan struct{} // closed after everything has ended
-	dead      atomic.Pointer[closedBy]
+	ep      *Endpoint
+	client  bool
+	localID uint64 // session ID that the peer addresses
+	origDst uint64 // destination of the client's first packet
+	target  identity.Target
+	claimed identity.NodeID // server: the source of the first packet
+	counted bool            // no longer an unfinished handshake; guarded by Endpoint.mu
+	expect  atomic.Uint64   // node whose frames may be of this session; 0: any
+	wakeup  signal
+	ready   chan struct{} // closed once established
+	done    chan struct{} // closed after everything has ended
+	dead    atomic.Pointer[closedBy]
 
 	in          inbox
 	smoothed    atomic.Int64 // smoothed round trip, for streams
@@ -104,43 +103,45 @@ type Session struct {
 
 // core is the state that only the session's goroutine touches.
 type core struct {
-	peerID     identity.NodeID // as claimed until the handshake is done
-	remoteID   uint64          // session ID that the peer chose
-	hs         *handshake.Conn
-	app        *handshake.AppKeys
-	spaces     [wire.NumSpaces]space
-	det        *recovery.Detector
-	state      state
-	started    time.Time
-	armed      time.Time // when timer fires
-	timer      *time.Timer
-	lastRecv   time.Time
-	awaiting   time.Time // first ack-eliciting packet sent since lastRecv
-	gone       time.Time // when a relay said that the peer is gone
-	idleSince  time.Time // without streams since
-	retired    bool      // another session is preferred: end when idle
-	paceUntil  time.Time
-	early      []item // packets that came before their keys
-	probes     [wire.NumSpaces]int
-	seen       spans     // numbers of the peer's streams, in use or over
-	closedIn   uint64    // peer's streams that have ended
-	maxAccept  uint64    // MAX_STREAMS as last decided
-	recvMax    uint64    // MAX_DATA as last decided
-	recvTotal  uint64    // bytes of all streams, received
-	sendMax    uint64    // MAX_DATA of the peer
-	sendTotal  uint64    // bytes of all streams, sent
-	starved    []*Stream // wait for MAX_DATA
-	mtu        int       // largest packet that the path is believed to carry
-	ownPath    Path      // the path in use
-	proven     Path      // link that leads to the peer, as was proven last
-	mtuRetry   time.Time // when larger packets are tried again
-	mtuWait    time.Duration
-	wantProbe  bool
-	pings      []ping
-	pingID     uint64
-	validation validation
-	responses  []response
-	round      fifo[*Stream] // streams that take turns in sending
+	peerID      identity.NodeID // as claimed until the handshake is done
+	remoteID    uint64          // session ID that the peer chose
+	hs          *handshake.Conn
+	app         *handshake.AppKeys
+	spaces      [wire.NumSpaces]space
+	det         *recovery.Detector
+	state       state
+	started     time.Time
+	armed       time.Time // when timer fires
+	timer       *time.Timer
+	lastRecv    time.Time
+	awaiting    time.Time // first ack-eliciting packet sent since lastRecv
+	gone        time.Time // when a relay said that the peer is gone
+	idleSince   time.Time // without streams since
+	retired     bool      // another session is preferred: end when idle
+	paceUntil   time.Time
+	keyUpdates  uint64    // of the peer, seen so far
+	oldKeyUntil time.Time // when the key before the last one is forgotten
+	early       []item    // packets that came before their keys
+	probes      [wire.NumSpaces]int
+	seen        spans     // numbers of the peer's streams, in use or over
+	closedIn    uint64    // peer's streams that have ended
+	maxAccept   uint64    // MAX_STREAMS as last decided
+	recvMax     uint64    // MAX_DATA as last decided
+	recvTotal   uint64    // bytes of all streams, received
+	sendMax     uint64    // MAX_DATA of the peer
+	sendTotal   uint64    // bytes of all streams, sent
+	starved     []*Stream // wait for MAX_DATA
+	mtu         int       // largest packet that the path is believed to carry
+	ownPath     Path      // the path in use
+	proven      Path      // link that leads to the peer, as was proven last
+	mtuRetry    time.Time // when larger packets are tried again
+	mtuWait     time.Duration
+	wantProbe   bool
+	pings       []ping
+	pingID      uint64
+	validation  validation
+	responses   []response
+	round       fifo[*Stream] // streams that take turns in sending
 
 	sendMaxData    bool
 	sendMaxStreams bool

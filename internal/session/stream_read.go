@@ -16,7 +16,7 @@ import (
 // *ClosedError.
 func (st *Stream) Read(p []byte) (int, error) {
 	for {
-		n, err, wait := st.tryRead(p)
+		n, wait, err := st.tryRead(p)
 		if !wait {
 			return n, err
 		}
@@ -24,16 +24,16 @@ func (st *Stream) Read(p []byte) (int, error) {
 	}
 }
 
-func (st *Stream) tryRead(p []byte) (n int, err error, wait bool) {
+func (st *Stream) tryRead(p []byte) (n int, wait bool, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	in := &st.in
 	if err := st.readError(); err != nil {
 		st.readable.set() // for other readers
-		return 0, err, false
+		return 0, false, err
 	}
 	if len(p) == 0 {
-		return 0, nil, false
+		return 0, false, nil
 	}
 	if n = in.buf.consume(p); n > 0 {
 		st.consumed(uint64(n))
@@ -43,17 +43,17 @@ func (st *Stream) tryRead(p []byte) (n int, err error, wait bool) {
 		if in.sized && in.buf.read == in.final {
 			st.sess.queue(st) // perhaps the last thing that the session waited for
 		}
-		return n, nil, false
+		return n, false, nil
 	}
 	if in.stopped || in.sized && in.buf.read == in.final {
 		st.readable.set()
-		return 0, io.EOF, false
+		return 0, false, io.EOF
 	}
 	if err := st.sess.death(); err != nil {
 		st.readable.set()
-		return 0, err, false
+		return 0, false, err
 	}
-	return 0, nil, true
+	return 0, true, nil
 }
 
 // readError is why Read fails although data may be there.

@@ -76,11 +76,11 @@ func randomFrame(rng *rand.Rand, kind uint8) *Frame {
 		for high := rng.Uint64N(1 << 40); len(f.Ranges) < MaxAckRanges; {
 			low := high - min(high, rng.Uint64N(1000))
 			f.Ranges = append(f.Ranges, AckRange{Low: low, High: high})
-			if gap := 2 + rng.Uint64N(1000); low < gap || rng.IntN(8) == 0 {
+			gap := 2 + rng.Uint64N(1000)
+			if low < gap || rng.IntN(8) == 0 {
 				break
-			} else {
-				high = low - gap
 			}
+			high = low - gap
 		}
 	case TypeResetStream:
 		f.ID, f.Value, f.Final = number(), number(), number()
