@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weftnet/weft/internal/frame"
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/session"
 	"github.com/weftnet/weft/listener"
@@ -192,6 +193,9 @@ func (t *packetTable) dispatch(peer Peer, b []byte) bool {
 
 // send sends a packet to a target's port, now or once there is a session.
 func (t *packetTable) send(target identity.Target, from, to uint16, data []byte) error {
+	if packetHeader+len(data) >= frame.MaxPacket { // even without what the session adds
+		return fmt.Errorf("packet of %d bytes is too long; no path carries %d", len(data), frame.MaxPacket)
+	}
 	b := make([]byte, 0, packetHeader+len(data))
 	b = binary.BigEndian.AppendUint16(b, to)
 	b = binary.BigEndian.AppendUint16(b, from)
