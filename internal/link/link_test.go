@@ -108,7 +108,7 @@ func testWakerIsWokenOnce(t *testing.T) {
 		_ = p.a.Send(newFrame("x", 10))
 	}
 	synctest.Wait()
-	if p.a.Ready(w) || p.a.Ready(w) {
+	if first, second := p.a.Ready(w), p.a.Ready(w); first || second {
 		t.Fatal("a link that is more than half full is ready")
 	}
 	p.connA.out.set(func() { p.connA.out.limit = 1 << 20 })

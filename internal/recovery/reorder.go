@@ -18,9 +18,9 @@ const (
 
 // A tolerance is how much reordering is not yet taken for loss.
 type tolerance struct {
-	packets uint64        // packet threshold
-	eighths time.Duration // time threshold in eighths of a round trip
-	calm    int           // congestion events since a loss was last spurious
+	packets uint64 // packet threshold
+	eighths int64  // time threshold in eighths of a round trip
+	calm    int    // congestion events since a loss was last spurious
 }
 
 func newTolerance() tolerance {
@@ -28,7 +28,7 @@ func newTolerance() tolerance {
 }
 
 func (t *tolerance) delay(rtt time.Duration) time.Duration {
-	return max(rtt*t.eighths/8, granularity)
+	return max(time.Duration(int64(rtt)*t.eighths/8), granularity)
 }
 
 // late takes note that a packet was acknowledged after all. distance is how

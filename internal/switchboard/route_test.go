@@ -40,7 +40,7 @@ func testRouteFollows(t *testing.T) {
 		}
 		synctest.Wait()
 	}
-	if r.Ready(w) || r.Ready(w) || r.MaxPacket() != minMaxPacket || r.String() != "no route" {
+	if first, second := r.Ready(w), r.Ready(w); first || second || r.MaxPacket() != minMaxPacket || r.String() != "no route" {
 		t.Errorf("without links the route is ready, or carries %d bytes over %q", r.MaxPacket(), r)
 	}
 	send(ErrNoRoute)

@@ -85,11 +85,10 @@ func (m *mux) Close() error {
 	m.conns = nil
 	m.mu.Unlock()
 	m.cancel()
-	if m.sess.Err() != nil {
-		return nil
-	}
-	for c := range conns {
-		c.Stream.Reset(stream.CodeShuttingDown)
+	if m.sess.Err() == nil {
+		for c := range conns {
+			c.Stream.Reset(stream.CodeShuttingDown)
+		}
 	}
 	return nil
 }
