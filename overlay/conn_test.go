@@ -325,7 +325,7 @@ func loopbackPair(t *testing.T, cfg Config) (a, b *Node) {
 	a, b = loopbackNode(t, cfg), loopbackNode(t, cfg)
 	t.Cleanup(func() {
 		for _, err := range []error{a.Close(), b.Close(), server.Close(), host.Close()} {
-			if err != nil {
+			if err != nil && !errors.Is(err, net.ErrClosed) {
 				t.Error(err)
 			}
 		}

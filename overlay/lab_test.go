@@ -214,3 +214,17 @@ func roundTrip(t *testing.T, c net.Conn) {
 		t.Fatalf("echo was %q, %v", b, err)
 	}
 }
+
+// roundTripBetween sends a byte from one end of a conn to the other and back.
+func roundTripBetween(t *testing.T, a, b net.Conn) {
+	t.Helper()
+	buf := make([]byte, 1)
+	for _, pair := range [][2]net.Conn{{a, b}, {b, a}} {
+		if _, err := pair[0].Write([]byte{'x'}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(pair[1], buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
