@@ -1,0 +1,192 @@
+package overlaytest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/weftnet/weft/overlay"
+	"github.com/weftnet/weft/relay"
+)
+
+// relayPort is where relays of a lab listen.
+const relayPort = "9999"
+
+// A host is a machine with one process at a time.
+type host struct {
+	lab   *Lab
+	name  string
+	cfg   overlay.Config // without DialLink
+	relay *Relay         // nil if the host runs none
+	count traffic
+
+	life sync.Mutex // held while a process starts or ends
+
+	mu      sync.Mutex
+	running *process // nil if there is none
+	cut     bool
+	conns   map[*conn]struct{} // open ends of links here
+}
+
+// A process is one life of a host's node.
+type process struct {
+	node   *overlay.Node
+	server *relay.Server // nil if it is no relay
+	links  sync.WaitGroup
+	dead   atomic.Bool
+}
+
+// complete fills in what the lab knows better. l.mu is held.
+func (l *Lab) complete(name string, cfg overlay.Config, isRelay bool) overlay.Config {
+	if cfg.Secret == "" && !cfg.Open {
+		cfg.Secret, cfg.Open = l.cfg.Secret, l.cfg.Secret == ""
+		if cfg.Network == "" {
+			cfg.Network = l.cfg.Network
+		}
+	}
+	if cfg.Relays == nil && !isRelay {
+		cfg.Relays = append([]string(nil), l.relays...)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = l.log.WithField("host", name)
+	}
+	cfg.Name = cmp.Or(cfg.Name, name)
+	return cfg
+}
+
+// process returns the running process, nil if there is none.
+func (h *host) process() *process {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.running
+}
+
+// start begins a process, after the end of the one before.
+func (h *host) start() (*process, error) {
+	h.life.Lock()
+	defer h.life.Unlock()
+	h.endLocked()
+	h.lab.mu.Lock()
+	closed := h.lab.closed
+	h.lab.mu.Unlock()
+	if closed {
+		return nil, errClosed
+	}
+	p := new(process)
+	cfg := h.cfg
+	cfg.DialLink = func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return h.dial(ctx, p, addr)
+	}
+	node, err := overlay.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p.node = node
+	if h.relay != nil {
+		if err := h.serve(p); err != nil {
+			_ = node.Close()
+			return nil, err
+		}
+	}
+	h.mu.Lock()
+	h.running = p
+	h.mu.Unlock()
+	return p, nil
+}
+
+// serve makes the node of a process a relay.
+func (h *host) serve(p *process) error {
+	ln, err := h.lab.net.Listen(h.relay.addr)
+	if err != nil {
+		return err
+	}
+	p.server = &relay.Server{Host: p.node, Name: h.name}
+	p.links.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			p.links.Go(func() { p.server.ServeLink(h.track(c)) })
+		}
+	})
+	return nil
+}
+
+// dial makes a link for a process.
+func (h *host) dial(ctx context.Context, p *process, addr string) (net.Conn, error) {
+	if p.dead.Load() {
+		return nil, errDead
+	}
+	c, err := h.lab.net.Dial(ctx, h.name, addr)
+	if err != nil {
+		return nil, err
+	}
+	tracked := h.track(c)
+	if p.dead.Load() {
+		tracked.silence()
+		return nil, errDead
+	}
+	return tracked, nil
+}
+
+// errDead is what the dials of a killed process get.
+var errDead = errors.New("the process was killed")
+
+// kill ends the process like a crash.
+func (h *host) kill() {
+	h.life.Lock()
+	defer h.life.Unlock()
+	h.endLocked()
+}
+
+// endLocked ends the running process, if there is one, so that it can say
+// nothing any more. h.life is held.
+func (h *host) endLocked() {
+	h.mu.Lock()
+	p, cut := h.running, h.cut
+	h.running = nil
+	h.mu.Unlock()
+	if p == nil {
+		return
+	}
+	p.dead.Store(true)
+	if cut {
+		h.silence()
+	}
+	h.lab.net.Kill(h.name)
+	if p.server != nil {
+		_ = p.server.Close()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = p.node.Shutdown(ctx) // the test may have closed it already
+	p.links.Wait()
+}
+
+// setCut cuts the host off, or heals it.
+func (h *host) setCut(cut bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cut = cut
+	if cut {
+		h.lab.net.Cut(h.name)
+	} else {
+		h.lab.net.Heal(h.name)
+	}
+}
+
+// silence breaks the host's links on its own side only.
+func (h *host) silence() {
+	h.mu.Lock()
+	open := slices.Collect(maps.Keys(h.conns))
+	h.mu.Unlock()
+	for _, c := range open {
+		c.silence()
+	}
+}
