@@ -94,10 +94,14 @@ func dialError(addr string, err error) error {
 	return &net.OpError{Op: "dial", Net: stream.Network, Addr: textAddr(addr), Err: err}
 }
 
-// stale reports whether an error says that the session was dead already, so
-// that another one may do better.
+// stale reports whether an error says that the session was dead already, or
+// ended for want of use just now, so that another one may do better.
 func stale(err error) bool {
-	return errors.Is(err, session.ErrPeerRestarted) || errors.Is(err, session.ErrIdle)
+	if errors.Is(err, session.ErrPeerRestarted) || errors.Is(err, session.ErrIdle) {
+		return true
+	}
+	closed, ok := errors.AsType[*stream.ClosedError](err)
+	return ok && closed.Remote && closed.Code == session.CodeNoError
 }
 
 // attempt dials once and notes the path.

@@ -224,6 +224,23 @@ func TestManyDialsShareOneHandshake(t *testing.T) {
 	})
 }
 
+func TestDialsSucceedWhileThePeerEndsAnIdleSession(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		const idle = 10 * time.Second
+		server, client := l.ready("server", Config{IdleTimeout: idle}), l.ready("client", Config{})
+		l.echo(server)
+		for late := -2 * delay; late < 10*delay; late += delay / 2 {
+			c, err := client.Dial(t.Context(), server.ID().String()+":7")
+			if err != nil {
+				t.Fatalf("%v after the session's end: %v", late, err)
+			}
+			roundTrip(t, c)
+			c.Close()
+			time.Sleep(idle + late)
+		}
+	})
+}
+
 func TestDialEndsWithItsContextWhateverItWaitsFor(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		client := l.ready("client", Config{})

@@ -3,6 +3,7 @@ package overlay
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weftnet/weft/internal/switchboard"
@@ -61,6 +62,7 @@ func TestAnIdleNodeSleeps(t *testing.T) {
 		before := frames(a.sw)
 		const idle = time.Hour
 		time.Sleep(idle)
+		synctest.Wait()
 		// A ping and its answer every 5 s on the link; on the two sessions, a
 		// keep-alive and its acknowledgement every 10 s from either side.
 		limit := uint64(idle/(5*time.Second)*2 + idle/(10*time.Second)*2*2*2)
