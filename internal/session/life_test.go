@@ -89,11 +89,25 @@ func TestSimultaneousDialsShareOneSession(t *testing.T) {
 	for _, skew := range []time.Duration{0, time.Millisecond, 9 * time.Millisecond, 11 * time.Millisecond} {
 		t.Run(skew.String(), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				p := newPair(t, ten, ten, 1, 1200)
-				defer p.close()
 				var wg sync.WaitGroup
-				dial := func(from, to *Endpoint, wait time.Duration) {
+				serve := func(s *Session) {
 					wg.Go(func() {
+						for {
+							st, err := s.AcceptStream(context.Background())
+							if err != nil {
+								return
+							}
+							_, _ = io.Copy(io.Discard, st)
+							_ = st.Close()
+						}
+					})
+				}
+				p := newPairWith(t, ten, ten, 1, 1200, Config{OnSession: serve})
+				defer wg.Wait()
+				defer p.close()
+				var dials sync.WaitGroup
+				dial := func(from, to *Endpoint, wait time.Duration) {
+					dials.Go(func() {
 						time.Sleep(wait)
 						s, err := from.Dial(t.Context(), identity.Target{ID: to.self})
 						if err != nil {
@@ -115,7 +129,7 @@ func TestSimultaneousDialsShareOneSession(t *testing.T) {
 				}
 				dial(p.a, p.b, 0)
 				dial(p.b, p.a, skew)
-				wg.Wait()
+				dials.Wait()
 				time.Sleep(time.Minute)
 				as, bs := p.a.Sessions(), p.b.Sessions()
 				if len(as) != 1 || len(bs) != 1 {

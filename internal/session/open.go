@@ -166,7 +166,7 @@ func (e *Endpoint) newSession(client bool, peer identity.NodeID, path Path) *Ses
 	s.mtu = wire.MinPacket
 	s.det = recovery.New(recovery.Config{Client: client}, path.MaxPacket())
 	s.setMTU(path.MaxPacket())
-	window := e.cfg.StreamWindow * 3 / 2
+	window := e.cfg.sessionWindow(e.cfg.StreamWindow)
 	s.window.Store(window)
 	s.recvMax, s.maxAccept = window, e.cfg.MaxStreams
 	s.creditDue.Store(window - window/2)

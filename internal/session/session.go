@@ -328,11 +328,17 @@ func (s *Session) creditData(n uint64) {
 	}
 }
 
-// growWindow makes the session's window at least half again that of a stream.
+// sessionWindow is the receive window of a session whose largest stream has the
+// window stream: so much that a few streams that nobody reads do not hold up
+// the others.
+func (c *Config) sessionWindow(stream uint64) uint64 { return 16*c.StreamWindow + 2*stream }
+
+// growWindow makes the session's window fit a stream's.
 func (s *Session) growWindow(stream uint64) {
+	want := s.ep.cfg.sessionWindow(stream)
 	for {
 		old := s.window.Load()
-		if old >= stream*3/2 || s.window.CompareAndSwap(old, stream*3/2) {
+		if old >= want || s.window.CompareAndSwap(old, want) {
 			return
 		}
 	}

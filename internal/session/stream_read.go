@@ -169,7 +169,9 @@ func (st *Stream) receiveReset(code, final uint64) error {
 	}
 	in.highest, in.final, in.sized, in.ended = final, final, true, true
 	in.sendStop, in.sendMax = false, false
-	in.reset = &ResetError{Code: code, Remote: true}
+	if !in.stopped { // whoever stopped reading reads the end, as ever
+		in.reset = &ResetError{Code: code, Remote: true}
+	}
 	st.readable.set()
 	return nil
 }
