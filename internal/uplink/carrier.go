@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"time"
 
 	"github.com/weftnet/weft/internal/control"
 	"github.com/weftnet/weft/internal/identity"
@@ -27,6 +28,8 @@ type association interface {
 	peer() identity.Peer
 	// openControl opens a control stream; it does not wait for the relay.
 	openControl(ctx context.Context) (control.Stream, error)
+	// Ping returns the time that the relay took to answer.
+	Ping(ctx context.Context) (time.Duration, error)
 	Done() <-chan struct{}
 	Err() error
 }

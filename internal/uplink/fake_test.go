@@ -28,6 +28,7 @@ type fakeRelay struct {
 	servers    []*control.Server
 	sessions   []*fakeSession
 	dials      []time.Time
+	pings      int // that came in while a link was up
 }
 
 func newFakeRelay(n byte) *fakeRelay {
@@ -190,6 +191,16 @@ func (s *fakeSession) openControl(context.Context) (control.Stream, error) {
 	s.relay.set(func(r *fakeRelay) { r.servers = append(r.servers, server) })
 	s.carrier.wg.Go(func() { _ = server.Serve(context.Background()) })
 	return fakeStream{node}, nil
+}
+
+// Ping answers at once, as long as the relay's newest link is up.
+func (s *fakeSession) Ping(context.Context) (time.Duration, error) {
+	s.relay.set(func(r *fakeRelay) {
+		if r.links[len(r.links)-1].Err() == nil {
+			r.pings++
+		}
+	})
+	return 0, nil
 }
 
 type fakeStream struct{ net.Conn }

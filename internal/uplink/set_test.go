@@ -230,8 +230,8 @@ func TestHomeMovesWhenItsRelayGoesAwayOrBreaks(t *testing.T) {
 		home(b)
 		time.Sleep(time.Second) // until the first is dialled again
 		home(b)
-		if n := len(a.links); n != 2 {
-			t.Errorf("%d links to the relay that goes away, want it left once", n)
+		if n := len(a.links); n != 2 || a.pings != 1 {
+			t.Errorf("%d links to the relay that goes away, and %d farewells, want it left once", n, a.pings)
 		}
 		b.set(func(r *fakeRelay) { r.down = errors.New("gone") })
 		b.cut()

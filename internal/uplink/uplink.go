@@ -17,6 +17,9 @@ import (
 // link is up.
 const JoinTimeout = 10 * time.Second
 
+// farewellTimeout is how long a relay that goes away has to answer a last time.
+const farewellTimeout = time.Second
+
 // An Uplink keeps one relay reachable until it is closed. Multiple goroutines
 // may invoke its methods simultaneously.
 type Uplink struct {
@@ -243,6 +246,7 @@ func (u *Uplink) stay(ctx context.Context, p port, a association, client *contro
 			return client.Err()
 		case <-u.leave:
 			if u.Status().GoingAway { // not an earlier wish
+				farewell(ctx, a)
 				_ = p.Close()
 				return errLeft
 			}
@@ -256,6 +260,14 @@ func (u *Uplink) stay(ctx context.Context, p port, a association, client *contro
 			u.change(func(s *Status) { s.answered(answer) })
 		}
 	}
+}
+
+// farewell makes sure that the relay has the acknowledgement of all that it
+// said, so that it need not wait for that once the link is closed.
+func farewell(ctx context.Context, a association) {
+	ctx, cancel := context.WithTimeout(ctx, farewellTimeout)
+	defer cancel()
+	_, _ = a.Ping(ctx) // what is owed goes out with it
 }
 
 // register sends the node's registration, with a higher epoch if the relay
