@@ -26,9 +26,9 @@ func ParseAddr(addr string) (identity.Target, uint16, error) {
 	if err != nil {
 		return identity.Target{}, 0, addrError(addr, errors.New("want <id>:<port>, <key>:<port> or <name>:<port>"))
 	}
-	target, err := parseHost(host)
+	target, err := ParseHost(host)
 	if err != nil {
-		return identity.Target{}, 0, addrError(addr, err)
+		return identity.Target{}, 0, err
 	}
 	port, err := strconv.ParseUint(service, 10, 16)
 	if err != nil || port == 0 {
@@ -37,22 +37,23 @@ func ParseAddr(addr string) (identity.Target, uint16, error) {
 	return target, uint16(port), nil
 }
 
-// parseHost takes whatever reads as an ID or a key for one: no name does.
-func parseHost(host string) (identity.Target, error) {
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	host = strings.TrimSuffix(host, Suffix)
-	if host == "" {
-		return identity.Target{}, errors.New("the host is missing; want a node ID, a public key or a name")
+// ParseHost reads the host of an address. Whatever reads as an ID or a key is
+// one: no name does. Errors are *net.AddrError.
+func ParseHost(host string) (identity.Target, error) {
+	short := strings.TrimSuffix(strings.ToLower(host), ".")
+	short = strings.TrimSuffix(short, Suffix)
+	if short == "" {
+		return identity.Target{}, addrError(host, errors.New("the host is missing; want a node ID, a public key or a name"))
 	}
-	if id, err := identity.ParseNodeID(host); err == nil {
+	if id, err := identity.ParseNodeID(short); err == nil {
 		return identity.Target{ID: id}, nil
 	}
-	if key, err := identity.ParsePublicKey(host); err == nil {
+	if key, err := identity.ParsePublicKey(short); err == nil {
 		return identity.Target{Key: key}, nil
 	}
-	name, err := identity.ParseName(host)
+	name, err := identity.ParseName(short)
 	if err != nil {
-		return identity.Target{}, err
+		return identity.Target{}, addrError(host, err)
 	}
 	return identity.Target{Name: name}, nil
 }

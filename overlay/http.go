@@ -1,17 +1,24 @@
 package overlay
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"time"
 )
 
-// httpIdleTimeout is how long a transport keeps a conn that it does not use.
-const httpIdleTimeout = 90 * time.Second
+const (
+	// httpIdleTimeout is how long a transport keeps a conn that it does not use.
+	httpIdleTimeout = 90 * time.Second
+	// httpDialTimeout is how long a transport tries to reach a node, so that a
+	// request without a deadline ends, too, with an error that says why.
+	httpDialTimeout = 30 * time.Second
+)
 
 // HTTPTransport returns a new transport whose requests go to nodes:
 // "http://kv-1/". It speaks HTTP/2 without TLS (h2c with prior knowledge), for
-// the conns are sealed already, and keeps one conn to each node. Servers need
-// it, too:
+// the conns are sealed already, keeps one conn to each node, and gives up after
+// 30 s if a node cannot be reached. Servers need HTTP/2 without TLS, too:
 //
 //	srv.Protocols = new(http.Protocols)
 //	srv.Protocols.SetHTTP1(true)
@@ -24,7 +31,11 @@ func (n *Node) HTTPTransport() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Transport{
-		DialContext:     n.DialContext,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, httpDialTimeout)
+			defer cancel()
+			return n.DialContext(ctx, network, addr)
+		},
 		Protocols:       protocols,
 		IdleConnTimeout: httpIdleTimeout,
 	}

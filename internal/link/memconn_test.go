@@ -50,10 +50,10 @@ func (h *memHalf) Write(b []byte) (int, error) {
 		switch {
 		case h.eof:
 			return n, net.ErrClosed
+		case h.lost: // not even that the other end has closed is heard of
+			return len(b), nil
 		case h.closed:
 			return n, io.ErrClosedPipe
-		case h.lost:
-			return len(b), nil
 		}
 		m := min(len(b)-n, h.limit-len(h.buf))
 		h.buf = append(h.buf, b[n:n+m]...)

@@ -70,6 +70,21 @@ func (s Status) String() string {
 	return fmt.Sprintf("it answered status %d, which this release does not know", uint8(s))
 }
 
+// reason says why this side refuses.
+func (s Status) reason() string {
+	switch s {
+	case StatusVersion:
+		return "another version of the link protocol"
+	case StatusNetwork:
+		return "a network that is not served here"
+	case StatusBusy:
+		return "too many links"
+	case StatusShuttingDown:
+		return "shutting down"
+	}
+	return fmt.Sprintf("status %d", uint8(s))
+}
+
 // A RefusedError is how a link ends that the other end did not accept.
 type RefusedError struct {
 	Status  Status
@@ -217,5 +232,5 @@ func serve(ctx context.Context, c PrefaceConn, self identity.NodeID, decide func
 	if l, ok := c.(lingerer); ok {
 		l.linger(ctx)
 	}
-	return h, fmt.Errorf("link: refused %v with status %d", c.RemoteAddr(), status)
+	return h, fmt.Errorf("link: refused %v: %s", c.RemoteAddr(), status.reason())
 }

@@ -82,6 +82,9 @@ func (s *Session) establish(now time.Time, it item) error {
 	if via := direct(it.via, peer.ID); via != nil {
 		s.bind(via)
 	}
+	if s.ep.cfg.OnSession != nil {
+		s.ep.cfg.OnSession(s)
+	}
 	s.ep.established(s, params.Instance)
 	close(s.ready)
 	early := s.early

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"github.com/weftnet/weft/internal/handshake"
 	"github.com/weftnet/weft/internal/wire"
@@ -55,7 +56,7 @@ func (s *Session) datagramsDue() bool {
 
 // planDatagrams adds datagrams as far as they fit. One that no longer fits any
 // packet of the path is dropped.
-func (s *Session) planDatagrams() {
+func (s *Session) planDatagrams(now time.Time) {
 	for {
 		s.mu.Lock()
 		if len(s.dgramOut) == 0 {
@@ -76,6 +77,7 @@ func (s *Session) planDatagrams() {
 		}
 		s.mu.Unlock()
 		if !tooLarge {
+			s.inUse(now)
 			s.plan.ctrl = wire.AppendDatagram(s.plan.ctrl, b)
 			s.plan.eliciting = true
 		}
@@ -84,7 +86,15 @@ func (s *Session) planDatagrams() {
 
 // receiveDatagram handles a DATAGRAM frame.
 func (s *Session) receiveDatagram(data []byte) {
+	s.inUse(s.lastRecv)
 	if !s.dgramIn.put(bytes.Clone(data)) {
 		s.count.DatagramsDropped++
+	}
+}
+
+// inUse puts off the end of a session that has no streams.
+func (s *Session) inUse(now time.Time) {
+	if s.idle() {
+		s.idleSince = now
 	}
 }

@@ -51,7 +51,7 @@ type Config struct {
 	PeerTimeout      time.Duration // silence after which a peer is lost; zero: 60 s
 	GoneTimeout      time.Duration // the same once its relay says that it has left; zero: 15 s
 	KeepAlive        time.Duration // silence after which a session with streams asks; zero: 10 s
-	IdleTimeout      time.Duration // a session without streams ends after; zero: 5 min
+	IdleTimeout      time.Duration // a session without streams and datagrams ends after; zero: 5 min
 
 	MaxHandshakes   int    // unfinished handshakes begun by others, and eight for each node; zero: 1024
 	MaxStreams      uint64 // concurrent streams that a peer may open; zero: 16384

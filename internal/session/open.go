@@ -268,9 +268,6 @@ func (e *Endpoint) established(s *Session, instance uint64) {
 	close(p.up)
 	p.up = make(chan struct{})
 	e.mu.Unlock()
-	if e.cfg.OnSession != nil {
-		e.cfg.OnSession(s)
-	}
 }
 
 // doneOpening stops counting s as an unfinished handshake. e.mu is held.

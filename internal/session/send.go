@@ -113,7 +113,7 @@ func (s *Session) buildApp(now time.Time) *frame.Frame {
 	ok, when := s.det.CanSend(now, wire.MinPacket)
 	if ok || probing {
 		s.planControl()
-		s.planDatagrams()
+		s.planDatagrams(now)
 		s.planStreams()
 		if probing && !p.eliciting {
 			p.ctrl = append(p.ctrl, wire.TypePing)

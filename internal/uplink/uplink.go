@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -192,7 +193,9 @@ func (u *Uplink) use(ctx context.Context, p port) error {
 		if ctx.Err() != nil || p.Err() != nil {
 			return nil
 		}
-		u.log.WithError(err).Warn("cannot join the relay; trying again")
+		if !errors.Is(err, net.ErrClosed) { // the node is closing
+			u.log.WithError(err).Warn("cannot join the relay; trying again")
+		}
 		u.failed(err)
 		if !pause.wait(ctx) {
 			return nil
