@@ -141,7 +141,7 @@ func parseURL(s string) (*url.URL, error) {
 
 // waitReady waits for a relay, but not for ever.
 func waitReady(ctx context.Context, node *overlay.Node, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("nothing after %v", timeout))
 	defer cancel()
 	return node.WaitReady(ctx)
 }

@@ -1,18 +1,36 @@
 package main
 
 import (
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/weftnet/weft/overlay"
 )
+
+// runMain makes the test binary the command itself; see child.
+const runMain = "WEFT_TEST_RUN_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(runMain) != "" {
+		main()
+	}
+	for _, name := range []string{
+		overlay.EnvNetwork, overlay.EnvSecret, overlay.EnvOpen, overlay.EnvRelays, overlay.EnvName, overlay.EnvState,
+	} {
+		os.Unsetenv(name)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // weft runs one command line.
 func weft(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs strings.Builder
-	code = run(t.Context(), args, &out, &errs)
+	code = run(t.Context(), append([]string{}, args...), &out, &errs)
 	return out.String(), errs.String(), code
 }
 

@@ -58,7 +58,7 @@ another relay. A second signal ends it at once.`,
 
 func (r *relayCommand) run(cmd *cobra.Command) error {
 	if r.server.BytesPerSecond < 0 || r.server.PacketsPerSecond < 0 {
-		return usage(cmd, errors.New("how much may be forwarded? A limit is positive, or 0 for none"))
+		return usage(cmd, errors.New("how much may be forwarded? Say a positive limit, or 0 for none"))
 	}
 	cfg, err := r.config(cmd, logrus.InfoLevel)
 	if err != nil {
@@ -83,11 +83,11 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	r.server.Host, r.server.Name, r.server.Version = node, node.Name(), version()
-	return r.serve(cmd.Context(), ln, cfg.Logger)
+	return r.serve(cmd.Context(), node, ln, cfg.Logger)
 }
 
 // serve serves until ctx ends, and lets the nodes leave.
-func (r *relayCommand) serve(ctx context.Context, ln net.Listener, log logrus.FieldLogger) error {
+func (r *relayCommand) serve(ctx context.Context, node *overlay.Node, ln net.Listener, log logrus.FieldLogger) error {
 	served := make(chan error, 1)
 	go func() { served <- r.server.Serve(ln) }()
 	select {
@@ -101,7 +101,10 @@ func (r *relayCommand) serve(ctx context.Context, ln net.Listener, log logrus.Fi
 	if err := r.server.Shutdown(ctx); err != nil {
 		log.Info("some nodes have not left in time")
 	}
-	<-served
+	if err := <-served; !errors.Is(err, relay.ErrServerClosed) {
+		return err
+	}
+	_ = node.Shutdown(ctx) // without a grace of its own
 	stats := r.server.Stats()
 	log.Infof("stopped after %d links, %d packets and %d bytes", stats.Accepted, stats.Forwarded, stats.ForwardedBytes)
 	return nil

@@ -101,10 +101,11 @@ func (s *serveCommand) run(cmd *cobra.Command, dir string) error {
 
 // announce prints the server's URL once it works.
 func (s *serveCommand) announce(cmd *cobra.Command, node *overlay.Node, ln net.Listener) error {
-	if err := node.WaitReady(cmd.Context()); err != nil {
-		if cmd.Context().Err() != nil {
-			return nil // told to stop
-		}
+	err := node.WaitReady(cmd.Context())
+	switch {
+	case cmd.Context().Err() != nil:
+		return nil // told to stop
+	case err != nil:
 		return err
 	}
 	host := node.Name()
@@ -114,7 +115,7 @@ func (s *serveCommand) announce(cmd *cobra.Command, node *overlay.Node, ln net.L
 	if addr, ok := ln.Addr().(overlay.Addr); ok && addr.Port != httpPort {
 		host = fmt.Sprintf("%s:%d", host, addr.Port)
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "http://%s/\n", host)
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "http://%s/\n", host)
 	return err
 }
 
@@ -125,6 +126,8 @@ func (s *serveCommand) stop(cmd *cobra.Command, srv *http.Server, node *overlay.
 	if srv.Shutdown(ctx) != nil {
 		_ = srv.Close() // of the requests that take too long
 	}
-	<-served
-	return node.Close()
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return node.Close() // which delivers the last answers
 }

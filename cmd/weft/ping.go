@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/weftnet/weft/overlay"
+)
+
+// The defaults of weft ping.
+const (
+	pingCount    = 4
+	pingInterval = time.Second
+	pingTimeout  = 10 * time.Second
+)
+
+// A pingCommand is the command line of weft ping.
+type pingCommand struct {
+	membership
+	count             int
+	interval, timeout time.Duration
+}
+
+func newPing() *cobra.Command {
+	p := pingCommand{membership: membership{short: true}}
+	cmd := &cobra.Command{
+		Use:   "ping NODE[:PORT]",
+		Short: "Measure round trips to a node",
+		Long: `Asks a node, by name, ID or key, for signs of life, and shows how long each
+took and which way it went. Making a session first is not counted. With a port,
+it opens and closes a conn to that port each time, which tells whether somebody
+listens there.
+
+It fails if nothing was answered.`,
+		Example: `  weft ping files
+  weft ping -n 1 files:80`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.run(cmd, args[0]) },
+	}
+	f := cmd.Flags()
+	f.IntVarP(&p.count, "count", "n", pingCount, "how often; 0 is until interrupted")
+	f.DurationVarP(&p.interval, "interval", "i", pingInterval, "the pause between two")
+	f.DurationVar(&p.timeout, "timeout", pingTimeout, "how long to wait for a relay, and then for each answer")
+	p.relayFlag(cmd)
+	p.flags(cmd)
+	return cmd
+}
+
+func (p *pingCommand) run(cmd *cobra.Command, target string) error {
+	if p.count < 0 || p.interval < 0 {
+		return usage(cmd, errors.New("how often? --count and --interval cannot be negative"))
+	}
+	cfg, err := p.config(cmd, logrus.ErrorLevel)
+	if err != nil {
+		return err
+	}
+	node, err := overlay.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	if err := waitReady(cmd.Context(), node, p.timeout); err != nil {
+		return err
+	}
+	var once pinger = node.Ping
+	if _, _, err := net.SplitHostPort(target); err == nil {
+		once = knock(node)
+	}
+	return p.repeat(cmd, target, once)
+}
+
+// A pinger measures one round trip.
+type pinger func(ctx context.Context, target string) (overlay.PingResult, error)
+
+// repeat pings until it is enough, and sums up.
+func (p *pingCommand) repeat(cmd *cobra.Command, target string, once pinger) error {
+	var sum summary
+	for p.pause(cmd.Context(), sum.asked) {
+		ctx, cancel := context.WithTimeout(cmd.Context(), p.timeout)
+		result, err := once(ctx, target)
+		cancel()
+		if err != nil && cmd.Context().Err() != nil {
+			break // told to stop
+		}
+		sum.add(result.RTT, err)
+		if err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%d: %v\n", sum.asked, err)
+			continue
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%d: %v from %s\n", sum.asked, readable(result.RTT), describe(result.Peer, result.Path))
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), &sum)
+	if sum.answered == 0 && sum.asked > 0 {
+		return &silenceError{target, sum.last}
+	}
+	return nil
+}
+
+// A silenceError means that nothing was answered. Why was said before.
+type silenceError struct {
+	target string
+	last   error
+}
+
+func (e *silenceError) Error() string { return "no answer from " + e.target }
+func (e *silenceError) Unwrap() error { return e.last }
+
+// pause waits until it is time for the next of the round trips, if there is
+// one.
+func (p *pingCommand) pause(ctx context.Context, done int) bool {
+	if p.count > 0 && done == p.count {
+		return false
+	}
+	if done == 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(p.interval)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// knock returns what pings a port: it opens a conn and closes it.
+func knock(node *overlay.Node) pinger {
+	return func(ctx context.Context, addr string) (overlay.PingResult, error) {
+		var result overlay.PingResult
+		begun := time.Now()
+		conn, err := node.Dial(ctx, addr)
+		if err != nil {
+			return result, err
+		}
+		result.RTT = time.Since(begun)
+		result.Peer, _ = overlay.PeerOf(conn)
+		result.Path, _ = overlay.PathOf(conn)
+		return result, conn.Close()
+	}
+}
+
+// A summary sums up round trips.
+type summary struct {
+	asked, answered          int
+	shortest, longest, total time.Duration
+	last                     error // why the last one failed
+}
+
+func (s *summary) add(rtt time.Duration, err error) {
+	s.asked++
+	if err != nil {
+		s.last = err
+		return
+	}
+	if s.answered == 0 {
+		s.shortest = rtt
+	}
+	s.answered++
+	s.total += rtt
+	s.shortest, s.longest = min(s.shortest, rtt), max(s.longest, rtt)
+}
+
+// String is the summary.
+func (s *summary) String() string {
+	text := fmt.Sprintf("%d of %d answered", s.answered, s.asked)
+	if s.answered == 0 {
+		return text
+	}
+	return text + fmt.Sprintf("; round trip min %v, avg %v, max %v",
+		readable(s.shortest), readable(s.total/time.Duration(s.answered)), readable(s.longest))
+}
+
+// readable leaves of a duration what matters.
+func readable(d time.Duration) time.Duration {
+	if d < time.Millisecond {
+		return d.Round(time.Microsecond)
+	}
+	return d.Round(10 * time.Microsecond)
+}
