@@ -53,7 +53,7 @@ func newPair(t *testing.T) *pair {
 	}
 	p := &pair{client: a, server: b, mux: client, table: NewTable(b.LocalID()), served: make(chan error, 1)}
 	var wg sync.WaitGroup
-	wg.Go(func() { p.served <- p.table.Serve(context.Background(), server, clientPeer) })
+	wg.Go(func() { p.served <- p.table.Serve(context.WithoutCancel(t.Context()), server, clientPeer) })
 	t.Cleanup(func() {
 		client.Close()
 		server.Close()

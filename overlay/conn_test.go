@@ -72,7 +72,6 @@ func TestARestartedPeerResetsItsOldConnsAtOnce(t *testing.T) {
 		if took := time.Since(began); took > 4*delay {
 			t.Errorf("the reset took %v, more than the round trip of %v", took, 4*delay)
 		}
-		began = time.Now()
 		fresh, err := client.Dial(t.Context(), server.ID().String()+":7")
 		if err != nil {
 			t.Fatal(err)
@@ -251,7 +250,7 @@ func TestShutdownLetsConnsFinish(t *testing.T) {
 			t.Fatal(err)
 		}
 		left := make(chan error, 1)
-		go func() { left <- server.Shutdown(context.Background()) }()
+		go func() { left <- server.Shutdown(t.Context()) }()
 		time.Sleep(time.Second)
 		roundTrip(t, c) // the conn works on
 		_, err = client.Dial(t.Context(), server.ID().String()+":7")

@@ -49,7 +49,7 @@ type Config struct {
 
 	HandshakeTimeout time.Duration // for a handshake; zero: 10 s
 	PeerTimeout      time.Duration // silence after which a peer is lost; zero: 60 s
-	GoneTimeout      time.Duration // the same once its relay says that it has left; zero: 15 s
+	GoneTimeout      time.Duration // the same once its relay says that it hung up; zero: 15 s
 	KeepAlive        time.Duration // silence after which a session with streams asks; zero: 10 s
 	IdleTimeout      time.Duration // a session without streams and datagrams ends after; zero: 5 min
 

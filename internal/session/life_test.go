@@ -93,7 +93,7 @@ func TestSimultaneousDialsShareOneSession(t *testing.T) {
 				serve := func(s *Session) {
 					wg.Go(func() {
 						for {
-							st, err := s.AcceptStream(context.Background())
+							st, err := s.AcceptStream(t.Context())
 							if err != nil {
 								return
 							}
@@ -269,11 +269,13 @@ func TestBackPressureBoundsWhatAWriterMayQueue(t *testing.T) {
 
 func TestPeerThatDiesIsNoticed(t *testing.T) {
 	tests := map[string]struct {
-		gone bool
-		want time.Duration
+		notice   frame.Notice
+		min, max time.Duration
 	}{
-		"in silence":          {false, 70 * time.Second}, // keepalive and timeout
-		"reported by a relay": {true, 15 * time.Second},
+		"in silence":                           {frame.Notice{}, time.Minute, 70 * time.Second}, // keepalive and timeout
+		"as its relay says":                    {frame.Notice{Code: frame.NoticeGone, Arg: frame.GoneHungUp}, 0, 15 * time.Second},
+		"behind a link that went silent":       {frame.Notice{Code: frame.NoticeGone}, time.Minute, time.Minute},
+		"at a relay that forgot all its nodes": {frame.Notice{Code: frame.NoticeUnknown}, time.Minute, time.Minute},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -285,15 +287,14 @@ func TestPeerThatDiesIsNoticed(t *testing.T) {
 				time.Sleep(time.Second)
 				p.bOut.wire.Set(simnet.Impairment{Down: true})
 				begun := time.Now()
-				if test.gone {
-					p.a.Notice(frame.Notice{Code: frame.NoticeGone, Node: p.b.self})
-				}
+				test.notice.Node = p.b.self
+				p.a.Notice(test.notice)
 				_, err := x.Read(make([]byte, 1))
 				if !errors.Is(err, ErrPeerLost) {
 					t.Errorf("read: %v", err)
 				}
-				if d := time.Since(begun); d > test.want {
-					t.Errorf("noticed after %v, want at most %v", d, test.want)
+				if d := time.Since(begun); d < test.min || d > test.max {
+					t.Errorf("noticed after %v, want %v to %v", d, test.min, test.max)
 				}
 			})
 		})

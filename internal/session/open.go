@@ -329,9 +329,13 @@ func (s *Session) noticeDialing(n frame.Notice) {
 func (s *Session) notice(now time.Time, n frame.Notice) {
 	switch n.Code {
 	case frame.NoticeUnknown, frame.NoticeGone:
-		if s.gone.IsZero() {
-			s.gone = now
+		if s.awaiting.IsZero() {
 			s.probe(now) // it may be a lie, or the peer on its way to another relay
+		}
+		// A link that went silent, or a relay that has restarted, says nothing
+		// about the process at the other end.
+		if n.Code == frame.NoticeGone && n.Arg == frame.GoneHungUp && s.gone.IsZero() {
+			s.gone = now
 		}
 	case frame.NoticeBack:
 		s.probe(now)

@@ -135,7 +135,7 @@ func TestTheLimitOfStreams(t *testing.T) {
 	defer a.Close()
 	go func() {
 		for {
-			r, err := b.Accept(context.Background())
+			r, err := b.Accept(t.Context())
 			if err != nil {
 				return
 			}
@@ -183,7 +183,7 @@ func TestDifferentLayersRefuseEachOther(t *testing.T) {
 		}
 		m := start(t, sessions[1-natively])
 		accepted := make(chan error, 1)
-		go func() { _, err := other.Accept(context.Background()); accepted <- err }()
+		go func() { _, err := other.Accept(t.Context()); accepted <- err }()
 		opener := m
 		if natively == 0 {
 			opener = other
