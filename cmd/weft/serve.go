@@ -89,6 +89,9 @@ func (s *serveCommand) run(cmd *cobra.Command, dir string) error {
 	go func() { served <- srv.Serve(ln) }()
 
 	err = s.announce(cmd, node, ln)
+	if cmd.Context().Err() != nil {
+		err = nil // told to stop before it was ready
+	}
 	if err == nil {
 		select {
 		case err = <-served:
@@ -101,11 +104,7 @@ func (s *serveCommand) run(cmd *cobra.Command, dir string) error {
 
 // announce prints the server's URL once it works.
 func (s *serveCommand) announce(cmd *cobra.Command, node *overlay.Node, ln net.Listener) error {
-	err := node.WaitReady(cmd.Context())
-	switch {
-	case cmd.Context().Err() != nil:
-		return nil // told to stop
-	case err != nil:
+	if err := node.WaitReady(cmd.Context()); err != nil {
 		return err
 	}
 	host := node.Name()
@@ -115,7 +114,7 @@ func (s *serveCommand) announce(cmd *cobra.Command, node *overlay.Node, ln net.L
 	if addr, ok := ln.Addr().(overlay.Addr); ok && addr.Port != httpPort {
 		host = fmt.Sprintf("%s:%d", host, addr.Port)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "http://%s/\n", host)
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "http://%s/\n", host)
 	return err
 }
 
