@@ -35,7 +35,7 @@ fail() {
 
 # wait_for PID PATTERN FILE waits until the process has written such a line.
 wait_for() {
-	for _ in $(seq 200); do
+	for _ in $(seq 600); do
 		if grep -qs -- "$2" "$3"; then return; fi
 		kill -0 "$1" 2>/dev/null || return 1
 		sleep 0.05
