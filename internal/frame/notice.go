@@ -24,6 +24,11 @@ const (
 	NoticeDenied                          // the relay does not forward for this link (yet)
 )
 
+// GoneHungUp is the Arg of a NoticeGone about a node that ended its link itself,
+// as the operating system does for a process that died. A link that merely went
+// silent says less about the node behind it: the Arg is 0 then.
+const GoneHungUp = 1
+
 // String names the code in words fit for an error.
 func (c NoticeCode) String() string {
 	switch c {
@@ -49,7 +54,7 @@ func (c NoticeCode) String() string {
 type Notice struct {
 	Code NoticeCode
 	Node identity.NodeID // whom it is about
-	Arg  uint32          // NoticeTooBig: the largest packet; otherwise 0
+	Arg  uint32          // NoticeTooBig: the largest packet; NoticeGone: 0 or GoneHungUp; otherwise 0
 }
 
 // noticeLen is code (1), node (8), argument (4).

@@ -34,7 +34,7 @@ type Config struct {
 	ProbeAfter time.Duration
 	// ProbeTimeout ends the link when a frame was sent and nothing received
 	// since for this long, unless the transport knows that the other end
-	// still acknowledges. Zero: 5 s.
+	// still acknowledges. Zero: 4 s.
 	ProbeTimeout time.Duration
 }
 
@@ -45,7 +45,7 @@ const (
 	DefaultKeepAlive    = 5 * time.Second
 	DefaultDeadAfter    = 15 * time.Second
 	DefaultProbeAfter   = 2 * time.Second
-	DefaultProbeTimeout = 5 * time.Second
+	DefaultProbeTimeout = 4 * time.Second
 )
 
 func (c Config) withDefaults() Config {

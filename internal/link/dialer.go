@@ -31,13 +31,15 @@ type DialerConfig struct {
 	OnState func(DialerState)
 
 	// MinBackoff is the pause after the first failure; it doubles with each
-	// further one up to MaxBackoff. The pause taken is a random one between
-	// half of that and all of it. Zero: 100 ms and 10 s.
-	MinBackoff, MaxBackoff time.Duration
+	// further one: up to MaxBackoff if the other end refused the link, and only
+	// up to OutageBackoff otherwise, so that a network that works again is used
+	// soon. The pause taken is a random one between half of that and all of
+	// it. Zero: 100 ms, 10 s and 2 s.
+	MinBackoff, MaxBackoff, OutageBackoff time.Duration
 	// StableAfter is how long a link lives before its end counts as a first
 	// failure again. Zero: 10 s.
 	StableAfter time.Duration
-	// AttemptTimeout bounds one attempt. Zero: 10 s.
+	// AttemptTimeout bounds one attempt. Zero: 5 s.
 	AttemptTimeout time.Duration
 }
 
@@ -46,7 +48,8 @@ const (
 	DefaultMinBackoff     = 100 * time.Millisecond
 	DefaultMaxBackoff     = 10 * time.Second
 	DefaultStableAfter    = 10 * time.Second
-	DefaultAttemptTimeout = 10 * time.Second
+	DefaultOutageBackoff  = 2 * time.Second
+	DefaultAttemptTimeout = 5 * time.Second
 )
 
 // A Phase is what a Dialer does at the moment.
@@ -99,6 +102,7 @@ type Dialer struct {
 func NewDialer(cfg DialerConfig) *Dialer {
 	cfg.MinBackoff = cmp.Or(cfg.MinBackoff, DefaultMinBackoff)
 	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, DefaultMaxBackoff)
+	cfg.OutageBackoff = cmp.Or(cfg.OutageBackoff, DefaultOutageBackoff)
 	cfg.StableAfter = cmp.Or(cfg.StableAfter, DefaultStableAfter)
 	cfg.AttemptTimeout = cmp.Or(cfg.AttemptTimeout, DefaultAttemptTimeout)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -183,7 +187,7 @@ func (d *Dialer) pause(ctx context.Context, failures int, err error) {
 	case <-d.kick: // from before the failure
 	default:
 	}
-	wait := d.backoff(failures)
+	wait := d.backoff(failures, err)
 	d.enter(DialerState{Phase: PhaseWaiting, Failures: failures, Err: err, Next: time.Now().Add(wait)})
 	t := time.NewTimer(wait)
 	defer t.Stop()
@@ -194,16 +198,21 @@ func (d *Dialer) pause(ctx context.Context, failures int, err error) {
 	}
 }
 
-// backoff returns the pause after the given number of failures in a row.
-func (d *Dialer) backoff(failures int) time.Duration {
+// backoff returns the pause after the given number of failures in a row, the
+// last of which was err.
+func (d *Dialer) backoff(failures int, err error) time.Duration {
+	limit := d.cfg.MaxBackoff
+	if _, refused := errors.AsType[*RefusedError](err); !refused {
+		limit = min(limit, d.cfg.OutageBackoff)
+	}
 	wait := d.cfg.MinBackoff
 	for range failures - 1 {
-		if wait >= d.cfg.MaxBackoff {
+		if wait >= limit {
 			break
 		}
 		wait *= 2
 	}
-	wait = min(wait, d.cfg.MaxBackoff)
+	wait = min(wait, limit)
 	return wait/2 + rand.N(wait/2+1)
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/weftnet/weft/internal/frame"
@@ -24,6 +25,14 @@ var (
 	// ErrStalled means that the transport took no data for too long.
 	ErrStalled = errors.New("link: the other end takes no data")
 )
+
+// HungUp reports whether err, with which a link ended, says that the other end
+// hung up: it closed the link, or its process died. Otherwise the network may be
+// at fault, or this side.
+func HungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
 
 // A Waker is told when a link that was full takes frames again. Wake must not
 // block.

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -262,5 +264,26 @@ func testOverlongPing(t *testing.T) {
 	synctest.Wait()
 	if c := p.b.Counters(); c.DroppedMalformed != 2 || c.BytesOut != 0 {
 		t.Errorf("counters are %+v, want a malformed ping and a malformed pong", c)
+	}
+}
+
+func TestOnlyTheOtherEndHangsUp(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{fmt.Errorf("link: the other end closed the link: %w", io.EOF), true},
+		{fmt.Errorf("reading: %w", io.ErrUnexpectedEOF), true},
+		{&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, true},
+		{&net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}, true},
+		{&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}, false},
+		{ErrSilent, false},
+		{ErrStalled, false},
+		{ErrClosed, false},
+		{nil, false},
+	} {
+		if got := HungUp(tt.err); got != tt.want {
+			t.Errorf("HungUp(%v) is %v, want %v", tt.err, got, tt.want)
+		}
 	}
 }

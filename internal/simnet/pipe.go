@@ -1,12 +1,12 @@
 package simnet
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/weftnet/weft/internal/frame"
@@ -18,7 +18,7 @@ import (
 const inboxFrames = 4096
 
 // errReset is how a conn ends whose other end was reset or killed.
-var errReset = errors.New("simnet: conn reset by peer")
+var errReset = fmt.Errorf("simnet: %w", syscall.ECONNRESET)
 
 // An Addr is the address of a simulated conn, "host:port".
 type Addr string

@@ -102,8 +102,8 @@ func (s *Switch) forwardElsewhere(p *Port, f *frame.Frame, dst identity.NodeID) 
 		return
 	}
 	n := frame.Notice{Code: frame.NoticeUnknown, Node: dst}
-	if s.departed.has(dst, time.Now()) {
-		n.Code = frame.NoticeGone
+	if how, ok := s.departed.has(dst, time.Now()); ok {
+		n.Code, n.Arg = frame.NoticeGone, how
 	}
 	s.refuse(p, f, &s.count.unknown, n)
 }

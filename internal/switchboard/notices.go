@@ -130,16 +130,17 @@ type departures struct {
 type departure struct {
 	id    identity.NodeID
 	at    time.Time
+	how   uint32 // the Arg of notices about it
 	known *correspondents
 }
 
-func (d *departures) add(id identity.NodeID, known *correspondents, now time.Time) {
+func (d *departures) add(id identity.NodeID, known *correspondents, how uint32, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.nodes == nil {
 		d.nodes = make(map[identity.NodeID]*departure)
 	}
-	e := &departure{id, now, known}
+	e := &departure{id, now, how, known}
 	d.nodes[id] = e
 	d.order = append(d.order, e)
 	d.expireLocked(now)
@@ -165,11 +166,16 @@ func (d *departures) expireLocked(now time.Time) {
 	d.order = nil
 }
 
-func (d *departures) has(id identity.NodeID, now time.Time) bool {
+// has reports whether id is remembered, and how it went away.
+func (d *departures) has(id identity.NodeID, now time.Time) (how uint32, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.expireLocked(now)
-	return d.nodes[id] != nil
+	e := d.nodes[id]
+	if e == nil {
+		return 0, false
+	}
+	return e.how, true
 }
 
 // take forgets id and returns who talked to it, nil if it is not remembered.

@@ -93,7 +93,7 @@ func (s *Switch) Bind(p *Port, id identity.NodeID) {
 		s.mu.Unlock()
 		return
 	}
-	other, _ := s.unbindLocked(p)
+	other, _ := s.unbindLocked(p, 0)
 	former := s.port(id)
 	var known *correspondents
 	if former != nil {
@@ -134,9 +134,13 @@ func (s *Switch) Bind(p *Port, id identity.NodeID) {
 
 // remove forgets a port whose link has ended.
 func (s *Switch) remove(p *Port, err error) {
+	how := uint32(0)
+	if link.HungUp(err) {
+		how = frame.GoneHungUp
+	}
 	s.mu.Lock()
 	delete(s.ports, p)
-	id, known := s.unbindLocked(p)
+	id, known := s.unbindLocked(p, how)
 	if id == 0 {
 		s.mu.Unlock()
 		s.log(p, err, "link down")
@@ -148,20 +152,21 @@ func (s *Switch) remove(p *Port, err error) {
 	for w := range woken {
 		w.Wake()
 	}
-	s.tell(known, frame.Notice{Code: frame.NoticeGone, Node: id})
+	s.tell(known, frame.Notice{Code: frame.NoticeGone, Node: id, Arg: how})
 	if s.cfg.OnUnbind != nil {
 		s.cfg.OnUnbind(id, p)
 	}
 }
 
-// unbindLocked makes p's node, if it has one, a departed one.
-func (s *Switch) unbindLocked(p *Port) (identity.NodeID, *correspondents) {
+// unbindLocked makes p's node, if it has one, a departed one; how is the Arg of
+// notices about that.
+func (s *Switch) unbindLocked(p *Port, how uint32) (identity.NodeID, *correspondents) {
 	id := p.ID()
 	if id == 0 {
 		return 0, nil
 	}
 	known := p.correspondents.Load()
-	s.departed.add(id, known, time.Now())
+	s.departed.add(id, known, how, time.Now())
 	s.bound.Delete(id)
 	s.forgetLocked(p)
 	return id, known

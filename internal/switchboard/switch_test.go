@@ -22,7 +22,7 @@ func testGoneAndBack(t *testing.T) {
 	for round := range 2 {
 		_ = b.link.Close()
 		synctest.Wait()
-		gone := []frame.Notice{{Code: frame.NoticeGone, Node: bob}}
+		gone := []frame.Notice{{Code: frame.NoticeGone, Node: bob, Arg: frame.GoneHungUp}}
 		if !slices.Equal(a.notices, gone) {
 			t.Errorf("round %d: alice was told %+v, want %+v", round, a.notices, gone)
 		}
@@ -43,11 +43,27 @@ func testGoneAndBack(t *testing.T) {
 	}
 	_ = a.link.Close()
 	synctest.Wait()
-	if want := []frame.Notice{{Code: frame.NoticeGone, Node: alice}}; !slices.Equal(b.notices, want) {
+	if want := []frame.Notice{{Code: frame.NoticeGone, Node: alice, Arg: frame.GoneHungUp}}; !slices.Equal(b.notices, want) {
 		t.Errorf("bob was told %+v, want %+v", b.notices, want)
 	}
 	if want := []identity.NodeID{bob, bob, alice}; !slices.Equal(l.unbound, want) {
 		t.Errorf("OnUnbind was told %v, want %v", l.unbound, want)
+	}
+}
+
+func TestNoticeTellsASilentLinkFromOneThatHungUp(t *testing.T) { synctest.Test(t, testSilentLink) }
+func testSilentLink(t *testing.T) {
+	l := newLab(t, Config{Forward: true})
+	defer l.close()
+	a, b := l.bind(alice), l.bind(bob)
+	a.send(alice, bob, "hello")
+	b.wire.Set(simnet.Impairment{Down: true})
+	<-b.port.Done()
+	synctest.Wait()
+	a.send(alice, bob, "still there?")
+	gone := frame.Notice{Code: frame.NoticeGone, Node: bob}
+	if want := []frame.Notice{gone, gone}; !slices.Equal(a.notices, want) {
+		t.Errorf("alice was told %+v, want %+v", a.notices, want)
 	}
 }
 
@@ -258,18 +274,19 @@ func TestDeparturesAreBounded(t *testing.T) {
 	var d departures
 	now := time.Unix(1, 0)
 	for i := range identity.NodeID(maxDeparted + 10) {
-		d.add(i+1, new(correspondents), now)
+		d.add(i+1, new(correspondents), 0, now)
 	}
-	if len(d.nodes) != maxDeparted || d.has(10, now) || !d.has(11, now) {
+	has := func(id identity.NodeID, now time.Time) bool { _, ok := d.has(id, now); return ok }
+	if len(d.nodes) != maxDeparted || has(10, now) || !has(11, now) {
 		t.Errorf("%d are known, want %d, without the oldest ten", len(d.nodes), maxDeparted)
 	}
 	for range 3 * maxDeparted { // one node that comes and goes
-		d.add(11, d.take(11), now)
+		d.add(11, d.take(11), 0, now)
 	}
-	if !d.has(11, now) || len(d.nodes) != maxDeparted || len(d.order) > 2*maxDeparted {
+	if !has(11, now) || len(d.nodes) != maxDeparted || len(d.order) > 2*maxDeparted {
 		t.Errorf("a node that comes and goes is forgotten, or costs memory: %d entries", len(d.order))
 	}
-	if d.has(11, now.Add(departedFor)) || len(d.nodes) != 0 {
+	if has(11, now.Add(departedFor)) || len(d.nodes) != 0 {
 		t.Errorf("%d are still known after %v", len(d.nodes), departedFor)
 	}
 }
