@@ -26,7 +26,8 @@ var (
 )
 
 // ConfigFromEnv returns the config that the environment asks for: see the Env
-// constants. The error names the variables that are missing.
+// constants. The error names the variables that are missing; the config holds
+// what is there also then, for programs that have the rest from elsewhere.
 func ConfigFromEnv() (Config, error) {
 	cfg := Config{
 		Network:  os.Getenv(EnvNetwork),
