@@ -69,4 +69,3 @@ func roundTrip(t *testing.T, c net.Conn) time.Duration {
 	}
 	return time.Since(began)
 }
-
