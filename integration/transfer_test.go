@@ -155,22 +155,30 @@ func TestAStreamSurvivesThatTheRelayIsKilledAndRestarted(t *testing.T) {
 	}
 }
 
-func TestAStreamSurvivesARelayThatStopsForAWhile(t *testing.T) {
-	for _, pause := range []time.Duration{3 * time.Second, 20 * time.Second} {
-		t.Run(pause.String(), func(t *testing.T) {
+func TestAStreamSurvivesThatAProcessOnItsWayStopsForAWhile(t *testing.T) {
+	for _, tt := range []struct {
+		who   string
+		pause time.Duration
+	}{
+		{"relay", 3 * time.Second},
+		{"relay", 20 * time.Second}, // its links count as dead meanwhile
+		{"server", 20 * time.Second},
+	} {
+		t.Run(fmt.Sprint(tt.who, " for ", tt.pause), func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
 			relay := l.relay()
 			server := l.server()
 			transfer := l.begin(l.dial(l.joined(), server.addr(portSource)), interruptedSize)
 			l.awaitBegun(transfer)
-			relay.signal(syscall.SIGSTOP)
-			time.Sleep(pause)
+			stopped := map[string]*process{"relay": relay.process, "server": server.process}[tt.who]
+			stopped.signal(syscall.SIGSTOP)
+			time.Sleep(tt.pause)
 			l.notDone(transfer)
-			relay.signal(syscall.SIGCONT)
+			stopped.signal(syscall.SIGCONT)
 			back := time.Now()
 			l.finish(transfer)
-			t.Logf("silent until %v after the relay went on", transfer.resumed.Sub(back).Round(time.Millisecond))
+			t.Logf("silent until %v after the %s went on", transfer.resumed.Sub(back).Round(time.Millisecond), tt.who)
 		})
 	}
 }
