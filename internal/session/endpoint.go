@@ -5,8 +5,10 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -234,15 +236,14 @@ func (e *Endpoint) Notice(n frame.Notice) {
 	}
 }
 
-// PathUp tells all sessions that the way to the relays is back, so that they
-// do not wait for their timers.
+// PathUp tells all sessions, those that are being made included, that the way to
+// the relays is back, so that they do not wait for their timers.
 func (e *Endpoint) PathUp() {
-	for _, s := range e.Sessions() {
-		s.do(func(now time.Time) {
-			if !s.idle() || !s.awaiting.IsZero() {
-				s.probe(now)
-			}
-		})
+	e.mu.Lock()
+	all := slices.Collect(maps.Keys(e.all))
+	e.mu.Unlock()
+	for _, s := range all {
+		s.do(s.pathUp)
 	}
 }
 

@@ -219,6 +219,22 @@ func (s *Session) probe(now time.Time) {
 	s.requeueOldest(wire.SpaceApp)
 }
 
+// pathUp sends again at once what may have been lost while there was no path.
+func (s *Session) pathUp(now time.Time) {
+	switch {
+	case s.state == handshaking:
+		s.det.PeerAlive(now)
+		for sp := range wire.SpaceApp {
+			if s.det.Oldest(sp) != nil {
+				s.probes[sp] = max(s.probes[sp], 1)
+				s.requeueOldest(sp)
+			}
+		}
+	case !s.idle() || !s.awaiting.IsZero():
+		s.probe(now)
+	}
+}
+
 // requeueOldest makes a probe carry what has waited longest for an
 // acknowledgement (RFC 9002 section 6.2.4).
 func (s *Session) requeueOldest(sp wire.Space) {
