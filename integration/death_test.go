@@ -95,8 +95,8 @@ func (b *bereft) check(after time.Time, within time.Duration, want error) {
 
 const (
 	// lostWithin is how long a client may take to believe that a peer is gone
-	// that has hung up: 30 s, and some for a busy machine.
-	lostWithin = 40 * time.Second
+	// that has hung up.
+	lostWithin = 20 * time.Second
 	// backWithin is how long it may take to find out that the peer is back,
 	// which is well before it would have given up.
 	backWithin = 10 * time.Second

@@ -51,7 +51,7 @@ type Config struct {
 
 	HandshakeTimeout time.Duration // for a handshake; zero: 10 s
 	PeerTimeout      time.Duration // silence after which a peer is lost; zero: 60 s
-	GoneTimeout      time.Duration // the same once its relay says that it hung up; zero: 30 s
+	GoneTimeout      time.Duration // the same once its relay says that it hung up; zero: 18 s
 	KeepAlive        time.Duration // silence after which a session with streams asks; zero: 10 s
 	IdleTimeout      time.Duration // a session without streams and datagrams ends after; zero: 5 min
 
@@ -67,7 +67,7 @@ const maxHandshakesPerNode = 8
 func (c Config) withDefaults() Config {
 	c.HandshakeTimeout = orElse(c.HandshakeTimeout, 10*time.Second)
 	c.PeerTimeout = orElse(c.PeerTimeout, time.Minute)
-	c.GoneTimeout = orElse(c.GoneTimeout, 30*time.Second)
+	c.GoneTimeout = orElse(c.GoneTimeout, 18*time.Second)
 	c.KeepAlive = orElse(c.KeepAlive, 10*time.Second)
 	c.IdleTimeout = orElse(c.IdleTimeout, 5*time.Minute)
 	c.MaxHandshakes = orElse(c.MaxHandshakes, 1024)

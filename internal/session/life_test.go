@@ -273,7 +273,7 @@ func TestPeerThatDiesIsNoticed(t *testing.T) {
 		min, max time.Duration
 	}{
 		"in silence":                           {frame.Notice{}, time.Minute, 70 * time.Second}, // keepalive and timeout
-		"as its relay says":                    {frame.Notice{Code: frame.NoticeGone, Arg: frame.GoneHungUp}, 0, 30 * time.Second},
+		"as its relay says":                    {frame.Notice{Code: frame.NoticeGone, Arg: frame.GoneHungUp}, 0, 18 * time.Second},
 		"behind a link that went silent":       {frame.Notice{Code: frame.NoticeGone}, time.Minute, time.Minute},
 		"at a relay that forgot all its nodes": {frame.Notice{Code: frame.NoticeUnknown}, time.Minute, time.Minute},
 	}
