@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,12 +32,11 @@ type flow struct {
 	longest  time.Duration
 }
 
-var lastTag uint64 // of the flows of all tests, which do not run in parallel
+var lastTag atomic.Uint64 // of the flows of all tests
 
 // newFlow returns a flow that nothing has happened on.
 func newFlow() *flow {
-	lastTag++
-	return &flow{tag: lastTag * 0x9e3779b97f4a7c15, last: time.Now()}
+	return &flow{tag: lastTag.Add(1) * 0x9e3779b97f4a7c15, last: time.Now()}
 }
 
 // content returns n bytes of a flow from off on.
