@@ -28,8 +28,7 @@ type host struct {
 	life sync.Mutex // held while a process starts or ends
 
 	mu      sync.Mutex
-	running *process // nil if there is none
-	cut     bool
+	running *process           // nil if there is none
 	conns   map[*conn]struct{} // open ends of links here
 }
 
@@ -149,16 +148,13 @@ func (h *host) kill() {
 // nothing any more. h.life is held.
 func (h *host) endLocked() {
 	h.mu.Lock()
-	p, cut := h.running, h.cut
+	p := h.running
 	h.running = nil
 	h.mu.Unlock()
 	if p == nil {
 		return
 	}
 	p.dead.Store(true)
-	if cut {
-		h.silence()
-	}
 	h.lab.net.Kill(h.name)
 	if p.server != nil {
 		_ = p.server.Close()
@@ -167,18 +163,6 @@ func (h *host) endLocked() {
 	cancel()
 	_ = p.node.Shutdown(ctx) // the test may have closed it already
 	p.links.Wait()
-}
-
-// setCut cuts the host off, or heals it.
-func (h *host) setCut(cut bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.cut = cut
-	if cut {
-		h.lab.net.Cut(h.name)
-	} else {
-		h.lab.net.Heal(h.name)
-	}
 }
 
 // silence breaks the host's links on its own side only.

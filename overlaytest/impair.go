@@ -86,13 +86,13 @@ func (l *Lab) ImpairAll(i Impairment) {
 // included, without telling anyone: somebody pulled its cable.
 func (l *Lab) Cut(host string) {
 	l.t.Helper()
-	l.host(host).setCut(true)
+	l.net.Cut(l.host(host).name)
 }
 
 // Heal undoes [Lab.Cut].
 func (l *Lab) Heal(host string) {
 	l.t.Helper()
-	l.host(host).setCut(false)
+	l.net.Heal(l.host(host).name)
 }
 
 // Roam gives a host another address: its links break at once on its own side,

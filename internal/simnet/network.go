@@ -75,12 +75,13 @@ func (n *Network) setCut(host string, cut bool) {
 }
 
 // Kill ends host like a process that dies: its listeners close, its conns are
-// reset at both ends.
+// reset at both ends, but not at the other one if no reset gets there.
 func (n *Network) Kill(host string) {
 	n.mu.Lock()
 	var doomed []*Conn
 	for c := range n.conns {
-		if hostOf(c.local) == host || hostOf(c.remote) == host {
+		far := hostOf(c.local)
+		if far == host || hostOf(c.remote) == host && !n.impairmentLocked(host, far).Down {
 			doomed = append(doomed, c)
 		}
 	}

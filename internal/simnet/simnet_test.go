@@ -378,3 +378,33 @@ func testLinks(t *testing.T) {
 		t.Errorf("the relay's link ended with %v", b.Err())
 	}
 }
+
+func TestKilledHostThatIsCutResetsNobody(t *testing.T) { synctest.Test(t, testKillCut) }
+func testKillCut(t *testing.T) {
+	n := NewNetwork(1)
+	defer n.Close()
+	l, _ := n.Listen("b:1")
+	defer echo(l)()
+	c, err := n.Dial(t.Context(), "a", "b:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	n.Cut("b")
+	n.Kill("b")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.ReadFrame()
+		ended <- err
+	}()
+	<-time.After(time.Hour)
+	select {
+	case err := <-ended:
+		t.Errorf("the other end reads %v, want to wait", err)
+	default:
+	}
+	n.Kill("a")
+	if err := <-ended; err == nil {
+		t.Error("a killed host reads")
+	}
+}
