@@ -111,7 +111,7 @@ func (d *Detector) Acked(now time.Time, id wire.Space, ranges []wire.AckRange, a
 		d.cc.Acked(Ack{
 			Now: now, Sent: got.sent, Bytes: got.bytes,
 			RTT: rtt, SmoothedRTT: d.rtt.smoothed,
-			AppLimited: !d.windowUsed(priorInFlight),
+			AppLimited: !d.windowUsed(priorInFlight) || d.standingQueue(),
 		})
 	}
 	// A client's peer may still be unable to send (RFC 9002 section 6.2.1).
@@ -119,6 +119,16 @@ func (d *Detector) Acked(now time.Time, id wire.Space, ranges []wire.AckRange, a
 		d.timeouts = 0
 	}
 	return nil
+}
+
+// standingQueue reports whether a large window on a path of stream-like links
+// only makes a queue longer. TCP below repairs every loss, so that delay is the
+// one sign of congestion there (as for TCP Vegas, Brakmo and Peterson 1995): the
+// window stops growing until the queue is shorter. Below queueWindow it is left
+// to grow, lest it starve where others keep the queue full.
+func (d *Detector) standingQueue() bool {
+	return d.maxPacket > largestEthernet && d.cc.Window() >= queueWindow &&
+		d.rtt.smoothed > d.rtt.min+d.rtt.min/4+queueDelay
 }
 
 // sampled reports whether the packet with the largest number is newly

@@ -14,6 +14,10 @@ const (
 	// own congestion control, and ten packets' worth as TCP counts them
 	// would be a fraction of one packet.
 	streamLinkWindow = 512 << 10
+	// queueWindow is the window from which on a standing queue of queueDelay
+	// and a quarter of the round trip stops its growth on such a path.
+	queueWindow = 3 << 20
+	queueDelay  = time.Millisecond
 )
 
 // A Controller is a congestion controller: it sizes the window. The Detector

@@ -49,6 +49,7 @@ type Stats struct {
 // be owned by one goroutine.
 type Detector struct {
 	cfg         Config
+	maxPacket   int // bytes
 	maxAckDelay time.Duration
 	confirmed   bool
 	stats       Stats
@@ -200,7 +201,7 @@ func (d *Detector) PathChanged(now time.Time, maxPacket int) {
 }
 
 func (d *Detector) resetPath(maxPacket int) {
-	d.cc = d.cfg.NewController(maxPacket)
+	d.cc, d.maxPacket = d.cfg.NewController(maxPacket), maxPacket
 	d.pacer = pacer{}
 	d.burst = float64(initialWindow(maxPacket))
 	d.rtt = newEstimator(d.cfg.InitialRTT)
@@ -214,6 +215,7 @@ func (d *Detector) resetPath(maxPacket int) {
 
 // SetMaxPacket sets the largest size of packets on the present path, in bytes.
 func (d *Detector) SetMaxPacket(n int) {
+	d.maxPacket = n
 	d.cc.SetMaxPacket(n)
 	d.burst = float64(initialWindow(n))
 	d.blackHole = blackHole{}

@@ -9,10 +9,12 @@
 // [Detector.Expired] once [Detector.Deadline] has come. Times that are passed in must not
 // run backwards.
 //
-// It differs from RFC 9002 in four places, each because packets of a session
+// It differs from RFC 9002 in five places, each because packets of a session
 // reach 64 KiB and paths come and go:
 //
 //   - the initial window on paths with very large packets (see [NewCUBIC]);
+//   - above 3 MiB the window of such a path does not grow while a standing queue
+//     delays packets, for TCP below hides every other sign of congestion;
 //   - the back-off of probes ends at five seconds, so that a healed path is found soon;
 //   - the reordering thresholds grow while the path proves them wrong, as RFC 8985 does for TCP;
 //   - a congestion response whose losses all turn out to be late packets is taken back
