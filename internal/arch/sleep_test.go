@@ -10,15 +10,16 @@ import (
 	"testing"
 )
 
-// realTime lists the modules whose tests run programs and sockets, where fake
-// time does not reach.
-var realTime = []string{"bench", "examples", "integration"}
+// maySleep lists the modules whose tests run programs and sockets, where fake
+// time does not reach, and overlaytest, all of whose tests begin with a helper
+// that opens a bubble.
+var maySleep = []string{"bench", "examples", "integration", "overlaytest"}
 
 // A test that sleeps is slow on a good day and wrong on a bad one. In a file
 // that uses testing/synctest the sleep is taken to be inside a bubble.
 func TestTestsDoNotSleepInRealTime(t *testing.T) {
 	for _, path := range sources(t, "_test.go") {
-		if slices.ContainsFunc(realTime, func(m string) bool { return within(filepath.ToSlash(path), m) }) {
+		if slices.ContainsFunc(maySleep, func(m string) bool { return within(filepath.ToSlash(path), m) }) {
 			continue
 		}
 		fset := token.NewFileSet()
