@@ -59,7 +59,7 @@ func (st *Stream) writeError() error {
 // st.mu is held.
 func (st *Stream) abortWriting(code uint64) {
 	out := &st.out
-	if out.resetting || out.finAcked {
+	if out.resetting || out.delivered() {
 		return
 	}
 	out.resetting, out.sendReset, out.resetCode = true, true, code
@@ -69,7 +69,7 @@ func (st *Stream) abortWriting(code uint64) {
 // receiveStop handles STOP_SENDING (RFC 9000 section 19.5).
 func (st *Stream) receiveStop(code uint64) {
 	st.mu.Lock()
-	if !st.out.resetting && !st.out.finAcked {
+	if !st.out.resetting && !st.out.delivered() {
 		st.out.reset = &ResetError{Code: code, Remote: true}
 		st.abortWriting(code)
 	}
@@ -144,10 +144,17 @@ func (st *Stream) lost(fr *wire.SentFrame) {
 	st.sess.queue(st)
 }
 
+// delivered reports whether the peer has all that was written and the end of it.
+// After a reset it never has: what was not delivered then is thrown away, and
+// only the acknowledgement of the reset counts.
+func (out *sendSide) delivered() bool {
+	return !out.resetting && out.finAcked && out.buf.una == out.buf.end
+}
+
 // done reports whether nothing of the stream matters any more. st.mu is held.
 func (st *Stream) done() bool {
 	in, out := &st.in, &st.out
-	sent := out.resetDone || out.finAcked && out.buf.una == out.buf.end
+	sent := out.resetDone || out.delivered()
 	received := in.ended && (in.stopped || in.reset != nil || in.buf.read == in.final)
 	return sent && received && !out.sendYes
 }
