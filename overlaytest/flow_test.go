@@ -145,6 +145,21 @@ func (f *flow) complete() error {
 	return nil
 }
 
+// over reports whether reading has ended.
+func (f *flow) over() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.end != nil
+}
+
+// String describes the flow for failures.
+func (f *flow) String() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return fmt.Sprintf("%d bytes written (closed cleanly: %v; %v), %d read (%v), the last %v ago",
+		f.written, f.finished, f.writeErr, f.read, f.end, time.Since(f.last))
+}
+
 // progress returns how much was read.
 func (f *flow) progress() uint64 {
 	f.mu.Lock()

@@ -130,7 +130,13 @@ func (c *chaos) end() {
 	select {
 	case <-ended:
 	case <-time.After(3 * time.Minute):
-		c.t.Fatalf("some conns make no progress three minutes after the last fault:\n%s", stacks())
+		for id, k := range c.calls {
+			if k.dialled && k.got && (!k.there.over() || !k.back.over()) {
+				c.t.Errorf("call %d from %s to %s, abrupt %v, has not ended three minutes after the last fault: there %v; back %v",
+					id, k.from, k.to, k.abrupt, k.there, k.back)
+			}
+		}
+		c.t.Fatalf("calls have not ended:\n%s", stacks())
 	}
 }
 

@@ -106,7 +106,7 @@ func TestConnSurvivesOneDeafDirection(t *testing.T) {
 		t.Run(way[0]+" to "+way[1], func(t *testing.T) {
 			during(t, func(_ *testing.T, l *Lab, k *talk) {
 				l.ImpairOneWay(way[0], way[1], deaf)
-				time.Sleep(20 * time.Second)
+				time.Sleep(15 * time.Second)
 				l.ImpairOneWay(way[0], way[1], Impairment{Latency: latency})
 				k.forget()
 			})
