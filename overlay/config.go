@@ -85,7 +85,7 @@ type Config struct {
 	// 16384.
 	MaxStreams int
 	// StreamWindow is how many bytes a peer may send ahead on a new conn.
-	// Zero: 512 KiB.
+	// Zero: 256 KiB.
 	StreamWindow int
 	// MaxStreamWindow is to what the window grows on a fast and long path,
 	// never less than StreamWindow. Zero: 16 MiB.

@@ -57,7 +57,7 @@ type Config struct {
 
 	MaxHandshakes   int    // unfinished handshakes begun by others, and eight for each node; zero: 1024
 	MaxStreams      uint64 // concurrent streams that a peer may open; zero: 16384
-	StreamWindow    uint64 // bytes a peer may send ahead on a new stream; zero: 512 KiB
+	StreamWindow    uint64 // bytes a peer may send ahead on a new stream; zero: 256 KiB
 	MaxStreamWindow uint64 // to which the window grows with the path; zero: 16 MiB
 }
 
@@ -72,7 +72,7 @@ func (c Config) withDefaults() Config {
 	c.IdleTimeout = orElse(c.IdleTimeout, 5*time.Minute)
 	c.MaxHandshakes = orElse(c.MaxHandshakes, 1024)
 	c.MaxStreams = orElse(c.MaxStreams, 16384)
-	c.StreamWindow = orElse(c.StreamWindow, 512<<10)
+	c.StreamWindow = orElse(c.StreamWindow, 256<<10)
 	c.MaxStreamWindow = max(orElse(c.MaxStreamWindow, 16<<20), c.StreamWindow)
 	return c
 }

@@ -329,9 +329,9 @@ func (s *Session) creditData(n uint64) {
 }
 
 // sessionWindow is the receive window of a session whose largest stream has the
-// window stream: so much that a few streams that nobody reads do not hold up
-// the others.
-func (c *Config) sessionWindow(stream uint64) uint64 { return 16*c.StreamWindow + 2*stream }
+// window stream: so much that dozens of streams that nobody reads do not hold
+// up the others.
+func (c *Config) sessionWindow(stream uint64) uint64 { return 64*c.StreamWindow + 2*stream }
 
 // growWindow makes the session's window fit a stream's.
 func (s *Session) growWindow(stream uint64) {
