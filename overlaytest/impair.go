@@ -27,7 +27,7 @@ type Impairment struct {
 
 func (i Impairment) check() error {
 	if i.Latency < 0 || i.Jitter < 0 || i.Bandwidth < 0 {
-		return errors.New("Latency, Jitter and Bandwidth must not be negative")
+		return errors.New("one of Latency, Jitter and Bandwidth is negative")
 	}
 	return cmp.Or(
 		checkProbability("Loss", i.Loss), checkProbability("Reorder", i.Reorder),

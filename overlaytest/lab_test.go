@@ -215,7 +215,7 @@ func TestMisuseFailsTheTestWithASentence(t *testing.T) {
 		{`host "a": overlay: Config.PeerTimeout is negative`, func(l *Lab) { l.Start("a", overlay.Config{PeerTimeout: -1}) }},
 		{`host "relay" was killed`, func(l *Lab) { l.Kill("relay"); l.WaitReady("relay") }},
 		{`Loss is 1.5; a probability is from 0 to 1`, func(l *Lab) { l.ImpairAll(Impairment{Loss: 1.5}) }},
-		{`must not be negative`, func(l *Lab) { l.Impair("a", "b", Impairment{Jitter: -1}) }},
+		{`is negative`, func(l *Lab) { l.Impair("a", "b", Impairment{Jitter: -1}) }},
 	} {
 		t.Run(test.want, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -174,7 +174,7 @@ func TestPacketsArriveAsSentAndAtMostOnce(t *testing.T) {
 
 func testPackets(t *testing.T, a, b *overlay.Node) {
 	t.Helper()
-	const n = 5000
+	const n = 2000
 	in, err := b.ListenPacket(53)
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func during(t *testing.T, f func(t *testing.T, l *Lab, k *talk)) {
 }
 
 func TestConnSurvivesTheRestartOfItsRelay(t *testing.T) {
-	for _, dead := range []time.Duration{0, time.Second, 3 * time.Second, 10 * time.Second} {
+	for _, dead := range []time.Duration{0, 3 * time.Second, 10 * time.Second} {
 		t.Run(dead.String(), func(t *testing.T) {
 			during(t, func(t *testing.T, l *Lab, k *talk) {
 				l.Kill("relay")
@@ -46,7 +46,7 @@ func TestConnSurvivesTheRestartOfItsRelay(t *testing.T) {
 
 func TestConnSurvivesABlackHole(t *testing.T) {
 	for _, host := range []string{"a", "b", "relay"} {
-		for _, lasts := range []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second} {
+		for _, lasts := range []time.Duration{5 * time.Second, 20 * time.Second, 40 * time.Second} {
 			t.Run(host+" "+lasts.String(), func(t *testing.T) {
 				during(t, func(t *testing.T, l *Lab, k *talk) {
 					l.Cut(host)

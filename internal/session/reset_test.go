@@ -27,11 +27,11 @@ func TestResetAfterTheEndIsRepeatedUntilItArrives(t *testing.T) {
 				if err := y.CloseWrite(); err != nil { // so that this direction alone is left
 					t.Fatal(err)
 				}
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				losing := func(f func()) {
 					p.aOut.wire.Set(simnet.Impairment{Down: true})
 					f()
-					time.Sleep(time.Millisecond)
+					<-time.After(time.Millisecond)
 					p.aOut.wire.Set(ten)
 				}
 
@@ -39,7 +39,7 @@ func TestResetAfterTheEndIsRepeatedUntilItArrives(t *testing.T) {
 				if err := x.CloseWrite(); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(await)
+				<-time.After(await)
 				losing(func() { _ = x.Reset(7) })
 				if err := y.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 					t.Fatal(err)
