@@ -12,7 +12,7 @@ import (
 // dressed checks what all errors of conns but io.EOF have in common.
 func (l *lab) dressed(op string, c stream.Conn, err error) {
 	l.Helper()
-	e, ok := err.(*net.OpError) //nolint:errorlint // this very type is promised
+	e, ok := err.(*net.OpError)
 	switch {
 	case !ok:
 		l.Fatalf("%s: error is %T (%v), want *net.OpError", op, err, err)
