@@ -37,12 +37,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return serve(ln)
 	case 2:
-		conn, err := node.Dial(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		return say(conn, args[1], out)
+		return dial(ctx, node, args[0], args[1], out)
 	}
 	return errors.New("say nothing to listen, or NODE:7 TEXT to dial")
 }
@@ -55,21 +50,22 @@ func serve(ln net.Listener) error {
 			return err
 		}
 		go func() {
-			defer conn.Close()
 			_, _ = io.Copy(conn, conn)
+			_ = conn.Close()
 		}()
 	}
 }
 
-// say sends a text and writes what comes back.
-func say(conn net.Conn, text string, out io.Writer) error {
+// dial sends a text and writes what comes back, as long as it is.
+func dial(ctx context.Context, node *overlay.Node, addr, text string, out io.Writer) error {
+	conn, err := node.Dial(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	if _, err := io.WriteString(conn, text); err != nil {
 		return err
 	}
-	// As on a TCP conn: the other side reads io.EOF, and can still answer.
-	if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
-		return err
-	}
-	_, err := io.Copy(out, conn)
+	_, err = io.CopyN(out, conn, int64(len(text)))
 	return err
 }
