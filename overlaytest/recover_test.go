@@ -236,8 +236,12 @@ func TestCloseDeliversWhatWasWritten(t *testing.T) {
 					t.Fatal(err)
 				}
 				f.finished = true
+				began := time.Now()
 				if err := test.close(t.Context(), b, x); err != nil {
 					t.Fatal(err)
+				}
+				if d := time.Since(began); d > overlay.CloseTimeout {
+					t.Errorf("closing took %v", d)
 				}
 				l.Kill("b") // it must not be needed any more
 				f.take(y)
