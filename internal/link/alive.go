@@ -92,8 +92,8 @@ func (l *Link) armLocked() {
 	next := min(now+int64(l.cfg.KeepAlive), l.received.Load()+int64(l.cfg.DeadAfter))
 	if a := l.awaiting.Load(); a != 0 {
 		probe := a + int64(l.cfg.ProbeAfter)
-		if probe <= now {
-			probe = a + int64(l.cfg.ProbeTimeout)
+		if probe <= now { // once more before the verdict: a ping may get lost
+			probe = min(now+int64(l.cfg.ProbeAfter)/2, a+int64(l.cfg.ProbeTimeout))
 		}
 		if probe <= now { // the transport vouched for the other end
 			probe = now + int64(l.cfg.ProbeAfter)

@@ -169,3 +169,18 @@ func testRTT(t *testing.T) {
 		t.Errorf("round trip took %v, want 30 ms", d)
 	}
 }
+
+func TestOneLostPingDoesNotEndALink(t *testing.T) { synctest.Test(t, testLostPing) }
+func testLostPing(t *testing.T) {
+	p := newPair(1000, Config{})
+	defer p.close()
+	lose := func(lost bool) { p.connA.out.set(func() { p.connA.out.lost = lost }) }
+	lose(true)
+	_ = p.a.Send(newFrame("no answer to this", 0))
+	<-time.After(2*time.Second + time.Millisecond) // the ping got lost, too
+	lose(false)
+	<-time.After(time.Minute)
+	if !p.a.Up() {
+		t.Errorf("the link died: %v", p.a.Err())
+	}
+}
