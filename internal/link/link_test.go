@@ -43,7 +43,7 @@ func (p *pair) close() {
 
 func TestFramesArriveInOrder(t *testing.T) { synctest.Test(t, testFramesArriveInOrder) }
 func testFramesArriveInOrder(t *testing.T) {
-	p := newPair(10000, Config{})
+	p := newPair(10000, Config{QueueBytes: 64 << 20}) // room for all, however slow the writer
 	defer p.close()
 	var want []string
 	for i := range 500 {
