@@ -172,7 +172,7 @@ func testAttemptTimeout(t *testing.T) {
 	defer d.Close()
 	<-time.After(DefaultAttemptTimeout + time.Nanosecond)
 	synctest.Wait()
-	if s := d.State(); s.Err == nil || !strings.Contains(s.Err.Error(), "192.0.2.1:1 after 5s") {
+	if s := d.State(); s.Err == nil || !strings.Contains(s.Err.Error(), "192.0.2.1:1 after 4s") {
 		t.Errorf("state is %+v, want an error that says how long was waited for whom", s)
 	}
 }

@@ -79,7 +79,7 @@ func (s *Session) establish(now time.Time, it item) error {
 		s.sendDone = true
 		s.confirm()
 	}
-	if via := direct(it.via, peer.ID); via != nil {
+	if via := direct(it.f, it.via, peer.ID); via != nil {
 		s.bind(via)
 	}
 	if s.ep.cfg.OnSession != nil {

@@ -98,7 +98,7 @@ func (e *Endpoint) initial(f *frame.Frame, via Path, h wire.Header) {
 	s := e.initials[key]
 	e.mu.Unlock()
 	if s == nil && e.opens(f.Packet(), h.Dst) {
-		s = e.answer(key, via, h)
+		s = e.answer(key, direct(f, via, key.src), h)
 	}
 	if s == nil {
 		e.drop(f)
@@ -109,10 +109,10 @@ func (e *Endpoint) initial(f *frame.Frame, via Path, h wire.Header) {
 	}
 }
 
-// answer makes the session for a client's first packet, within the limits.
-func (e *Endpoint) answer(key initialKey, via Path, h wire.Header) *Session {
+// answer makes the session for a client's first packet, within the limits. path
+// is the link to the client, nil if there is only a route.
+func (e *Endpoint) answer(key initialKey, path Path, h wire.Header) *Session {
 	src := key.src
-	path := direct(via, src)
 	if path == nil {
 		path = e.cfg.Route(src)
 	}

@@ -37,8 +37,9 @@ type response struct {
 
 // checkPath looks at the link that a packet came in on. The first packet from
 // a neighbour that has not proven itself there starts a validation.
-func (s *Session) checkPath(now time.Time, via Path) {
-	if via = direct(via, s.peerID); via == nil || via == s.proven || via.ID() == s.peerID {
+func (s *Session) checkPath(now time.Time, it item) {
+	via := direct(it.f, it.via, s.peerID)
+	if via == nil || via == s.proven || via.ID() == s.peerID {
 		return
 	}
 	if s.validation.via == via && !s.validation.at.IsZero() {

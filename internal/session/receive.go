@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/weftnet/weft/internal/frame"
 	"github.com/weftnet/weft/internal/handshake"
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/wire"
@@ -74,7 +75,7 @@ func (s *Session) packet(now time.Time, h wire.Header, header, payload []byte, i
 		s.dropSpace(wire.SpaceInitial) // RFC 9001 section 4.9.1
 	}
 	if h.Space == wire.SpaceApp && s.state == established {
-		s.checkPath(now, it.via)
+		s.checkPath(now, it)
 	}
 }
 
@@ -264,10 +265,10 @@ func (s *Session) PacketLost(p *packet) {
 	}
 }
 
-// direct returns via if src is the node at its other end, or may be; nil if
-// via's neighbour has merely forwarded for src.
-func direct(via Path, src identity.NodeID) Path {
-	if via == nil {
+// direct returns via if src, from whom f came in on it, is the node at its other
+// end, or may be; nil if via's neighbour has merely forwarded for src.
+func direct(f *frame.Frame, via Path, src identity.NodeID) Path {
+	if via == nil || f.HopLimit() != frame.DefaultHopLimit {
 		return nil
 	}
 	if id := via.ID(); id != 0 && id != src {
