@@ -4,13 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/weftnet/weft/overlay"
+	"github.com/weftnet/weft/stream"
+	"github.com/weftnet/weft/stream/native"
+	"github.com/weftnet/weft/stream/yamux"
 )
 
 // maxSecretFile is how much of a secret file is read.
@@ -21,6 +26,7 @@ const maxSecretFile = 4096
 // secret itself, because everybody on a machine sees command lines.
 type membership struct {
 	network, secretFile, state, name string
+	layer                            string
 	relays                           []string
 	open, verbose                    bool
 
@@ -46,8 +52,19 @@ func (m *membership) nameFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&m.name, "name", "", "`name` by which others can dial the node ("+overlay.EnvName+")")
 }
 
-// relayFlag adds a flag for the relays of a node.
+// layers are the reliability layers that a command line can name.
+var layers = map[string]stream.Layer{
+	native.Layer{}.Name(): native.Layer{},
+	yamux.Layer{}.Name():  yamux.Layer{},
+}
+
+// layerNames lists them for people.
+func layerNames() string { return strings.Join(slices.Sorted(maps.Keys(layers)), ", ") }
+
+// relayFlag adds flags for the relays of a node and the layer between it and
+// its peers.
 func (m *membership) relayFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&m.layer, "layer", native.Layer{}.Name(), "reliability `layer` ("+layerNames()+"), the same on both nodes")
 	cmd.Flags().StringSliceVar(&m.relays, "relay", nil, "`host:port` of a relay to use; may be repeated ("+overlay.EnvRelays+", separated by commas)")
 }
 
@@ -70,6 +87,13 @@ func (m *membership) config(cmd *cobra.Command, level logrus.Level) (overlay.Con
 	override(&cfg.Network, m.network)
 	override(&cfg.StateDir, m.state)
 	override(&cfg.Name, m.name)
+	if m.layer != "" {
+		layer, ok := layers[m.layer]
+		if !ok {
+			return cfg, usage(cmd, fmt.Errorf("which reliability layer is %q? There are %s", m.layer, layerNames()))
+		}
+		cfg.Reliability = layer
+	}
 	switch hasRelays := cmd.Flags().Lookup("relay") != nil; {
 	case !hasRelays:
 		cfg.Relays = nil

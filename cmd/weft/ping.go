@@ -33,7 +33,7 @@ func newPing() *cobra.Command {
 		Use:   "ping NODE[:PORT]",
 		Short: "Measure round trips to a node",
 		Long: `Asks a node, by name, ID or key, for signs of life, and shows how long each
-took and which way it went. Making a session first is not counted. With a port,
+took, which way it went, and which reliability layer the node speaks. Making a session first is not counted. With a port,
 it opens and closes a conn to that port each time, which tells whether somebody
 listens there.
 
@@ -93,7 +93,7 @@ func (p *pingCommand) repeat(cmd *cobra.Command, target string, once pinger) err
 			fmt.Fprintf(cmd.ErrOrStderr(), "%d: %v\n", sum.asked, err)
 			continue
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%d: %v from %s\n", sum.asked, readable(result.RTT), describe(result.Peer, result.Path))
+		fmt.Fprintf(cmd.OutOrStdout(), "%d: %v from %s, layer %s\n", sum.asked, readable(result.RTT), describe(result.Peer, result.Path), result.Layer)
 	}
 	fmt.Fprintln(cmd.OutOrStdout(), &sum)
 	if sum.answered == 0 && sum.asked > 0 {
@@ -142,6 +142,7 @@ func knock(node *overlay.Node) pinger {
 		result.RTT = time.Since(begun)
 		result.Peer, _ = overlay.PeerOf(conn)
 		result.Path, _ = overlay.PathOf(conn)
+		result.Layer = node.Status().Layer // there is no conn between different ones
 		return result, conn.Close()
 	}
 }

@@ -13,7 +13,7 @@ func TestPing(t *testing.T) {
 	server, _ := startServer(t)
 	server.line()
 	const (
-		trip = `\d: [\d.]+(µs|ms|s) from [0-9a-f]{16} \(files\) by relay 127\.0\.0\.1:\d+\n`
+		trip = `\d: [\d.]+(µs|ms|s) from [0-9a-f]{16} \(files\) by relay 127\.0\.0\.1:\d+, layer native\n`
 		sum  = `; round trip min [\d.]+(µs|ms|s), avg [\d.]+(µs|ms|s), max [\d.]+(µs|ms|s)\n$`
 	)
 	tests := []struct {
