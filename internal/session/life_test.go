@@ -465,3 +465,35 @@ func TestRandomPacketsChangeNothing(t *testing.T) {
 		}
 	})
 }
+
+// Nobody acknowledges a CONNECTION_CLOSE, so on a bad path it goes out more
+// than once.
+func TestTheCloseIsRepeatedOnAPathThatLoses(t *testing.T) {
+	for name, test := range map[string]struct {
+		loss float64
+		want int64
+	}{
+		"clean": {0, 1},
+		"bad":   {0.1, closeCopies},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				wire := simnet.Impairment{Delay: time.Millisecond, Loss: test.loss}
+				p := newPair(t, wire, wire, 1, 1200)
+				defer p.close()
+				a, b := p.dial(t)
+				x, y := open(t, a, b)
+				go func() { _, _ = x.Write(make([]byte, 100_000)) }()
+				if _, err := io.ReadFull(y, make([]byte, 100_000)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second) // for the last acknowledgements
+				before := p.aOut.sent.Load()
+				_ = p.a.Close()
+				if got := p.aOut.sent.Load() - before; got != test.want {
+					t.Errorf("%d packets at the close, want %d", got, test.want)
+				}
+			})
+		})
+	}
+}

@@ -260,8 +260,13 @@ func (p *plan) assemble(b []byte) []byte {
 	return b
 }
 
-// sendClose tells the peer that the session has ended, once. Should it be
-// lost, the peer's next packet is answered with a stateless reset.
+// closeCopies is how often a CONNECTION_CLOSE is sent on a path that has lost
+// packets: nobody acknowledges it, and a peer that misses it while the whole
+// node goes away finds out only by its timeouts.
+const closeCopies = 4
+
+// sendClose tells the peer that the session has ended. Should it be lost, the
+// peer's next packet is answered with a stateless reset.
 func (s *Session) sendClose(now time.Time) {
 	if s.peerClosed {
 		return
@@ -271,9 +276,15 @@ func (s *Session) sendClose(now time.Time) {
 		return
 	}
 	if s.state == established {
-		s.plan.reset()
-		s.plan.ctrl = wire.AppendClose(s.plan.ctrl, code, reason)
-		s.transmit(s.sealApp(now, s.ownPath), s.ownPath)
+		copies := 1
+		if s.det.Stats().Lost > 0 {
+			copies = closeCopies
+		}
+		for range copies {
+			s.plan.reset()
+			s.plan.ctrl = wire.AppendClose(s.plan.ctrl, code, reason)
+			s.transmit(s.sealApp(now, s.ownPath), s.ownPath)
+		}
 		return
 	}
 	s.sendHandshakeClose(now, code, reason)
