@@ -26,8 +26,9 @@ type Credentials struct {
 	network *Network
 	names   []string
 
-	mu   sync.Mutex
-	leaf *tls.Certificate // guarded by mu; never modified once made
+	mu    sync.Mutex
+	roles []string         // guarded by mu
+	leaf  *tls.Certificate // guarded by mu; never modified once made
 }
 
 // NewCredentials checks names (see [ParseName]; at most [MaxNames]) and issues
@@ -78,12 +79,14 @@ func fresh(leaf *x509.Certificate, now time.Time) bool {
 }
 
 // issue makes a leaf: signed by the CA, or by the node itself in an open network.
+// c.mu is held.
 func (c *Credentials) issue(now time.Time) (*tls.Certificate, error) {
 	start := now.Add(-clockSkew)
 	template := &x509.Certificate{
 		// No serial number: CreateCertificate then picks a random one.
 		Subject:               pkix.Name{CommonName: c.key.ID().String()},
 		DNSNames:              c.names,
+		URIs:                  roleURIs(c.roles),
 		NotBefore:             start,
 		NotAfter:              start.Add(leafLife),
 		KeyUsage:              x509.KeyUsageDigitalSignature,

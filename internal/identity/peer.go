@@ -13,6 +13,7 @@ type Peer struct {
 	ID      NodeID
 	Key     PublicKey
 	Names   []string  // in lower case; must not be modified
+	Roles   []string  // such as RoleRelay, sorted; must not be modified
 	Expires time.Time // of the certificate
 }
 

@@ -84,11 +84,15 @@ func readLeaf(leaf *x509.Certificate) (Peer, error) {
 	if err != nil {
 		return Peer{}, err
 	}
+	roles, err := rolesOf(leaf.URIs)
+	if err != nil {
+		return Peer{}, err
+	}
 	key := PublicKey(public)
 	if key.ID() == 0 {
 		return Peer{}, errZeroID
 	}
-	return Peer{ID: key.ID(), Key: key, Names: names, Expires: leaf.NotAfter}, nil
+	return Peer{ID: key.ID(), Key: key, Names: names, Roles: roles, Expires: leaf.NotAfter}, nil
 }
 
 // verify checks who signed a leaf, but not when.
