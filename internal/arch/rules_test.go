@@ -31,6 +31,7 @@ var layers = []layer{
 	{[]string{"internal/simnet"}, "simulated links, for tests"},
 	{[]string{"internal/link"}, "pipes for frames between neighbours"},
 	{[]string{"internal/frame"}, "what links carry"},
+	{[]string{"internal/record"}, "what a node signs for the relays' directory; the node makes it, gossip checks it"},
 	{[]string{"internal/identity"}, "who a node is"},
 }
 

@@ -20,7 +20,8 @@ var testKey = identity.PublicKey{1, 2, 3, 31: 4}
 
 // samples holds one message of each kind, with every field set.
 var samples = []Message{
-	&Register{Names: []string{"kv-1", "kv"}, Candidates: []string{"192.0.2.7:4000"}, Epoch: math.MaxUint64, Seq: 3},
+	&Register{Names: []string{"kv-1", "kv"}, Candidates: []string{"192.0.2.7:4000"}, Epoch: math.MaxUint64, Seq: 3,
+		Signature: make([]byte, identity.SignatureSize), Certificate: []byte{0x30}},
 	&Registered{ObservedAddr: "192.0.2.7:4000", RelayName: "relay-1", RelayVersion: "v0.1.0"},
 	&Lookup{ID: 7},
 	&Lookup{Key: Key(testKey)},
@@ -32,6 +33,8 @@ var samples = []Message{
 	&Failed{Code: FailureStale, Reason: "a newer one is known", Epoch: 9},
 	&Throttled{Dropped: 12, BytesPerSecond: 1 << 20, PacketsPerSecond: 1000},
 	&GoingAway{GraceMillis: 5000},
+	&Relays{Relays: []Relay{{ID: 7, Addrs: []string{"192.0.2.7:9999", "relay.example.org:9999"}}}},
+	&Relays{},
 }
 
 func TestMessagesSurviveTheWire(t *testing.T) {
@@ -102,6 +105,10 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		{"short key", KindLookup, "a1024101"},
 		{"long key", KindLookup, "a1025821" + strings.Repeat("00", 33)},
 		{"no records", KindFound, "a0"},
+		{"short signature", KindRegister, "a1054101"},
+		{"relay without an ID", KindRelays, "a10181a1028161" + "61"},
+		{"relay without an address", KindRelays, "a10181a10107"},
+		{"relay with too many addresses", KindRelays, "a10181a201070285" + strings.Repeat("6161", MaxRelayAddrs+1)},
 		{"record whose ID is not its key's", KindFound, "a10181a20101025820" + strings.Repeat("01", 32)},
 	}
 	for _, tt := range tests {
@@ -162,6 +169,9 @@ func TestMessagesBeyondTheLimitsAreNotSent(t *testing.T) {
 		&Found{},
 		&Observed{Addr: long},
 		&Failed{Reason: strings.Repeat("x", MaxReason+1)},
+		&Register{Signature: []byte{1}},
+		&Register{Certificate: make([]byte, MaxCertificate+1)},
+		&Relays{Relays: make([]Relay, MaxRelays+1)},
 	} {
 		if _, err := encode(1, m); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%T: got %v, want ErrMalformed", m, err)

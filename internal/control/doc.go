@@ -2,7 +2,7 @@
 // node is known as, where another node is, what address the relay sees, and
 // what the relay has to say unasked. It runs on one stream of the session
 // between the two, which the node opens, so both ends are authenticated and
-// nothing in it needs signing or sealing.
+// nothing in it needs sealing. A node signs only what its relay passes on.
 //
 // # Framing
 //
@@ -24,7 +24,8 @@
 // # Messages
 //
 //	kind  name        from   body
-//	1     Register    node   1: names [text], 2: candidates [text], 3: epoch uint, 4: sequence uint
+//	1     Register    node   1: names [text], 2: candidates [text], 3: epoch uint, 4: sequence uint,
+//	                          5: signature bytes(64), 6: certificate bytes
 //	2     Registered  relay  1: observed address text, 2: relay name text, 3: relay version text
 //	3     Lookup      node   exactly one of 1: node ID uint, 2: key bytes(32), 3: name text
 //	4     Found       relay  1: records [{1: node ID uint, 2: key bytes(32), 3: names [text]}]
@@ -34,8 +35,10 @@
 //	8     Failed      relay  1: code uint, 2: reason text, 3: epoch uint
 //	64    Throttled   relay  1: frames dropped uint, 2: bytes per second uint, 3: packets per second uint
 //	65    GoingAway   relay  1: grace in milliseconds uint
+//	66    Relays      relay  1: relays [{1: node ID uint, 2: addresses [text]}]
 //
 // An absent key means zero, empty text or an empty list. Limits: 16 names of
 // 253 bytes, 32 candidates and addresses of 128 bytes, 8 records, reasons of
-// 256 bytes, relay names and versions of 253 and 64 bytes.
+// 256 bytes, relay names and versions of 253 and 64 bytes, certificates of 4096
+// bytes, 64 relays with 1 to 4 addresses each.
 package control

@@ -21,6 +21,7 @@ const (
 	KindFailed     Kind = 8
 	KindThrottled  Kind = 64
 	KindGoingAway  Kind = 65
+	KindRelays     Kind = 66
 )
 
 // Limits on what a message may hold. Longer ones are malformed.
@@ -33,6 +34,10 @@ const (
 	MaxRecords    = 8        // records in one Found
 	MaxReason     = 256      // bytes in the reason of a Failed
 	MaxVersion    = 64       // bytes in a relay's version
+
+	MaxCertificate = 4 << 10 // bytes in a node's certificate, as in a handshake
+	MaxRelays      = 64      // relays in one Relays
+	MaxRelayAddrs  = 4       // addresses of one of them
 )
 
 // ErrMalformed is wrapped by every error that decoding gives.
@@ -68,6 +73,8 @@ func newMessage(k Kind) Message {
 		return new(Throttled)
 	case KindGoingAway:
 		return new(GoingAway)
+	case KindRelays:
+		return new(Relays)
 	}
 	return nil
 }

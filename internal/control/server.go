@@ -130,8 +130,8 @@ func (s *Server) lookup(ctx context.Context, m *Lookup) (Message, error) {
 	return &Found{Records: records[:min(len(records), MaxRecords)]}, nil
 }
 
-// Push sends a message that the node did not ask for: [Throttled] or
-// [GoingAway]. It never blocks; it drops the message, and counts that, when
+// Push sends a message that the node did not ask for: [Throttled],
+// [GoingAway] or [Relays]. It never blocks; it drops the message, and counts that, when
 // the node is too slow to take it. Any number of goroutines may call it.
 func (s *Server) Push(m Message) {
 	b, err := encode(0, m)
