@@ -187,11 +187,11 @@ func (c Config) credentials() (*identity.Credentials, error) {
 // whole by itself, such as a simulated one, is used as it is.
 func (c Config) linkDialer(hello link.Hello) link.Dial {
 	return func(ctx context.Context, addr string) (link.FrameConn, error) {
-		hostport, err := link.ParseAddr(addr)
+		a, err := link.ParseAddr(addr)
 		if err != nil {
 			return nil, err
 		}
-		conn, err := c.DialLink(ctx, "tcp", hostport)
+		conn, err := c.DialLink(ctx, "tcp", a.DialHostPort())
 		if err != nil {
 			return nil, err
 		}

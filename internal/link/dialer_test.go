@@ -12,26 +12,6 @@ import (
 
 var errDial = errors.New("nobody there")
 
-func TestParseAddr(t *testing.T) {
-	for _, tt := range []struct{ in, want, err string }{
-		{"tcp://relay.example.org:9999", "relay.example.org:9999", ""},
-		{"tcp://relay.example.org:9999/", "relay.example.org:9999", ""},
-		{"relay.example.org:9999", "relay.example.org:9999", ""},
-		{"[2001:db8::1]:9999", "[2001:db8::1]:9999", ""},
-		{"tcp://[2001:db8::1]:9999", "[2001:db8::1]:9999", ""},
-		{"udp://relay.example.org:9999", "", `scheme "udp" is not supported`},
-		{"relay.example.org", "", "want tcp://host:port"},
-		{":9999", "", "want tcp://host:port"},
-		{"relay.example.org:", "", "want tcp://host:port"},
-		{"", "", "want tcp://host:port"},
-	} {
-		got, err := ParseAddr(tt.in)
-		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
-			t.Errorf("ParseAddr(%q) is %q, %v; want %q, %q", tt.in, got, err, tt.want, tt.err)
-		}
-	}
-}
-
 func TestBackoffDoublesWithJitterUpToItsLimit(t *testing.T) {
 	for _, tt := range []struct {
 		err   error

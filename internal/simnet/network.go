@@ -217,11 +217,11 @@ func (n *Network) connect(from, addr string) (*Conn, error) {
 // Dialer returns a dial function for a host that sends the preface hello.
 func (n *Network) Dialer(from string, hello link.Hello) link.Dial {
 	return func(ctx context.Context, addr string) (link.FrameConn, error) {
-		hostport, err := link.ParseAddr(addr)
+		a, err := link.ParseAddr(addr)
 		if err != nil {
 			return nil, err
 		}
-		c, err := n.Dial(ctx, from, hostport)
+		c, err := n.Dial(ctx, from, a.DialHostPort())
 		if err != nil {
 			return nil, err
 		}
