@@ -37,7 +37,21 @@ func (r *relay) serveLink(c link.PrefaceConn) {
 		return
 	}
 	defer s.leave()
-	hello, err := r.greet(c, s)
+	ctx, cancel := r.firstBytes()
+	defer cancel()
+	r.serveEntered(ctx, c, s)
+}
+
+// firstBytes returns the context within which a dialler says what it wants.
+func (r *relay) firstBytes() (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(r.ctx, r.prefaceTimeout,
+		fmt.Errorf("no complete preface within %v", r.prefaceTimeout))
+}
+
+// serveEntered serves a link whose conn has its slot, and whose preface must
+// come before ctx ends.
+func (r *relay) serveEntered(ctx context.Context, c link.PrefaceConn, s *slot) {
+	hello, err := r.greet(ctx, c, s)
 	if err != nil {
 		if r.refusals.Allow() {
 			r.log.WithError(err).WithField("link", c.RemoteAddr().String()).Info("link refused")
@@ -51,10 +65,7 @@ func (r *relay) serveLink(c link.PrefaceConn) {
 }
 
 // greet exchanges prefaces. On an error the conn is closed.
-func (r *relay) greet(c link.PrefaceConn, s *slot) (link.Hello, error) {
-	ctx, cancel := context.WithTimeoutCause(r.ctx, r.prefaceTimeout,
-		fmt.Errorf("no complete preface within %v", r.prefaceTimeout))
-	defer cancel()
+func (r *relay) greet(ctx context.Context, c link.PrefaceConn, s *slot) (link.Hello, error) {
 	decided := false
 	hello, err := link.Server(ctx, c, r.self, func(h link.Hello) link.Status {
 		decided = true
