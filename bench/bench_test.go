@@ -12,7 +12,7 @@ import (
 var small = []string{"-rounds", "1", "-bytes", "2097152", "-time", "100ms"}
 
 func TestEveryTransportFillsEveryColumn(t *testing.T) {
-	for _, tr := range transports() {
+	for _, tr := range append(transports(), farTransports()[:len(layers)]...) {
 		t.Run(tr.Name(), func(t *testing.T) {
 			s, err := measure(t.Context(), tr, budget{bytes: 2 << 20, time: 100 * time.Millisecond})
 			if err != nil {

@@ -3,7 +3,7 @@
 // that a busy moment of the machine hits all of them, and the table shows the
 // medians of the rounds.
 //
-//	go run . [-rounds 3] [-bytes N] [-time D] [-transports tcp,tls] [-json]
+//	go run . [-rounds 3] [-bytes N] [-time D] [-transports tcp,tls] [-far] [-json]
 package main
 
 import (
@@ -36,6 +36,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	rounds := flags.Int("rounds", 3, "how often each transport is measured")
 	bytes := flags.Int64("bytes", 1<<30, "end a transfer after this many bytes")
 	limit := flags.Duration("time", time.Second, "end a measurement after this time")
+	far := flags.Bool("far", false, "measure weft's layers over a simulated path of 100 Mbit/s and 50 ms, without and with loss")
 	only := flags.String("transports", "", "comma-separated names; empty measures all")
 	asJSON := flags.Bool("json", false, "write JSON instead of a table")
 	if err := flags.Parse(args); err != nil {
@@ -44,7 +45,11 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if *rounds < 1 || *bytes < manyStreams*writeSize || *limit <= 0 {
 		return fmt.Errorf("-rounds must be at least 1, -bytes at least %d and -time positive", manyStreams*writeSize)
 	}
-	chosen, err := choose(transports(), *only)
+	all := transports()
+	if *far {
+		all = farTransports()
+	}
+	chosen, err := choose(all, *only)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 
+	"github.com/weftnet/weft/stream"
+	"github.com/weftnet/weft/stream/native"
 	"github.com/weftnet/weft/stream/yamux"
 )
 
@@ -24,15 +26,19 @@ type Pairs interface {
 	Close() error
 }
 
-// transports lists what is measured, in the order of the table. The first is
-// the one that the others are compared with.
+// layers are weft's reliability layers. The first is the default.
+var layers = []stream.Layer{native.Layer{}, yamux.Layer{}}
+
+// transports lists what is measured on loopback, in the order of the table. The
+// first is the one that the others are compared with.
 func transports() []Transport {
-	return []Transport{
-		tcpTransport{},
-		tlsTransport{},
-		weftTransport{name: "weft"},
-		weftTransport{name: "weft-relay", relayed: true},
-		weftTransport{name: "weft-yamux", layer: yamux.Layer{}},
-		weftTransport{name: "weft-yamux-relay", layer: yamux.Layer{}, relayed: true},
+	all := []Transport{tcpTransport{}, tlsTransport{}, yamuxTransport{}, pionTransport{}}
+	for i, l := range layers {
+		name := "weft"
+		if i > 0 {
+			name += "-" + l.Name()
+		}
+		all = append(all, weftTransport{name: name, layer: l}, weftTransport{name: name + "-relay", layer: l, relayed: true})
 	}
+	return all
 }

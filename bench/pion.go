@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/pion/logging"
+	"github.com/pion/sctp"
+)
+
+// pionTransport is pion/sctp by itself: two associations on a pipe in memory,
+// without encryption, with the packet size of weft's sctp layer, which is
+// compared with it.
+type pionTransport struct{}
+
+const (
+	pionPacket = 8192    // what pion/sctp receives at most
+	pionBuffer = 8 << 20 // of an association that receives
+	pionQueue  = 256     // packets on the way in the pipe
+	// pionMessage is what is written at one time: larger messages are slower,
+	// and pion's default forbids those above 64 KiB.
+	pionMessage = 32 << 10
+)
+
+func (pionTransport) Name() string { return "pion-sctp" }
+
+func (pionTransport) Start(ctx context.Context) (Pairs, error) {
+	a, b := newPacketPipe()
+	type result struct {
+		assoc *sctp.Association
+		err   error
+	}
+	accepted := make(chan result, 1)
+	go func() {
+		assoc, err := sctp.Server(pionConfig(b))
+		accepted <- result{assoc, err}
+	}()
+	p := &pionPairs{}
+	var err error
+	p.client, err = sctp.Client(pionConfig(a))
+	r := <-accepted
+	p.server = r.assoc
+	if err = errors.Join(err, r.err); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return p, nil
+}
+
+func pionConfig(c net.Conn) sctp.Config {
+	quiet := logging.NewDefaultLoggerFactory()
+	quiet.DefaultLogLevel = logging.LogLevelDisabled
+	return sctp.Config{
+		NetConn: c, LoggerFactory: quiet, MTU: pionPacket,
+		MaxReceiveBufferSize: pionBuffer, BlockWrite: true, EnableZeroChecksum: true,
+	}
+}
+
+type pionPairs struct {
+	client, server *sctp.Association
+	next           uint16
+}
+
+func (p *pionPairs) Open(context.Context) (client, server net.Conn, err error) {
+	c, err := p.client.OpenStream(p.next, sctp.PayloadTypeWebRTCBinary)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.next++
+	// The other end learns of a stream by its first message.
+	if _, err = c.Write([]byte{0}); err != nil {
+		return nil, nil, err
+	}
+	s, err := p.server.AcceptStream()
+	if err != nil {
+		return nil, nil, err
+	}
+	s.SetDefaultPayloadType(sctp.PayloadTypeWebRTCBinary)
+	if _, err = s.Read(make([]byte, 1)); err != nil {
+		return nil, nil, err
+	}
+	return pionConn{c}, pionConn{s}, nil
+}
+
+func (p *pionPairs) Close() error { return errors.Join(p.client.Close(), p.server.Close()) }
+
+// pionConn cuts writes into messages, and names the half-close that pion calls
+// Close. It reads only into buffers that hold a whole message.
+type pionConn struct{ *sctp.Stream }
+
+func (c pionConn) Write(b []byte) (n int, err error) {
+	for len(b) > 0 && err == nil {
+		var m int
+		m, err = c.Stream.Write(b[:min(len(b), pionMessage)])
+		b, n = b[m:], n+m
+	}
+	return n, err
+}
+
+func (c pionConn) CloseWrite() error    { return c.Stream.Close() }
+func (c pionConn) LocalAddr() net.Addr  { return nil }
+func (c pionConn) RemoteAddr() net.Addr { return nil }
+
+// A packetPipe is one end of a pipe that keeps packets whole.
+type packetPipe struct {
+	in, out chan []byte
+	closed  chan struct{} // shared by both ends
+	close   func()
+	free    *sync.Pool
+}
+
+func newPacketPipe() (a, b *packetPipe) {
+	there, back, closed := make(chan []byte, pionQueue), make(chan []byte, pionQueue), make(chan struct{})
+	once := sync.OnceFunc(func() { close(closed) })
+	free := &sync.Pool{New: func() any { return new([pionPacket]byte) }}
+	a = &packetPipe{in: back, out: there, closed: closed, close: once, free: free}
+	b = &packetPipe{in: there, out: back, closed: closed, close: once, free: free}
+	return a, b
+}
+
+func (p *packetPipe) Read(b []byte) (int, error) {
+	select {
+	case packet := <-p.in:
+		n := copy(b, packet)
+		p.free.Put((*[pionPacket]byte)(packet[:pionPacket]))
+		return n, nil
+	case <-p.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (p *packetPipe) Write(b []byte) (int, error) {
+	packet := p.free.Get().(*[pionPacket]byte)[:len(b)]
+	copy(packet, b)
+	select {
+	case p.out <- packet:
+		return len(b), nil
+	case <-p.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (p *packetPipe) Close() error                     { p.close(); return nil }
+func (p *packetPipe) LocalAddr() net.Addr              { return nil }
+func (p *packetPipe) RemoteAddr() net.Addr             { return nil }
+func (p *packetPipe) SetDeadline(time.Time) error      { return nil }
+func (p *packetPipe) SetReadDeadline(time.Time) error  { return nil }
+func (p *packetPipe) SetWriteDeadline(time.Time) error { return nil }
