@@ -82,9 +82,9 @@ func newRelay(s *Server) *relay {
 	for _, sess := range r.Endpoint.Sessions() {
 		r.Established(sess)
 	}
-	r.Switch.SetForward(true, switchboard.Limits{
+	r.Switch.SetForwarding(&switchboard.Forwarding{Limits: switchboard.Limits{
 		BytesPerSecond: s.BytesPerSecond, PacketsPerSecond: s.PacketsPerSecond,
-	})
+	}})
 	return r
 }
 
@@ -130,7 +130,7 @@ func (r *relay) close() {
 	r.closed = true
 	r.mu.Unlock()
 	if first {
-		r.Switch.SetForward(false, switchboard.Limits{})
+		r.Switch.SetForwarding(nil)
 		r.Hooks.Unwatch(r)
 		r.cancel()
 		r.directory.Detach(r.self, r.self)

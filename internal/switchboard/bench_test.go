@@ -40,7 +40,7 @@ func tcpNode(b *testing.B, s *Switch, id identity.NodeID, onFrame func(*link.Lin
 // benchmarkForward moves frames from node to node through a relay, at most
 // half a relay queue at a time.
 func benchmarkForward(b *testing.B, size int) {
-	s := New(Config{Self: self, Forward: true, Deliver: func(f *frame.Frame, _ *Port) { f.Release() }})
+	s := New(Config{Self: self, Forwarding: new(Forwarding), Deliver: func(f *frame.Frame, _ *Port) { f.Release() }})
 	defer s.Close()
 	room := make(chan struct{}, min(1024, link.DefaultQueueBytes/2/(size+frame.HeaderLen)))
 	x := tcpNode(b, s, alice, func(_ *link.Link, f *frame.Frame) { f.Release() })

@@ -38,6 +38,13 @@ const (
 	// departedFor how long they are.
 	maxDeparted = 8192
 	departedFor = time.Minute
+	// maxRemote bounds the nodes on other relays of which it is remembered who
+	// talks to them. A random one is forgotten first.
+	maxRemote = 8192
+	// backboneHops is the most further switches that may forward a frame once
+	// it goes to another relay: two suffice while the relays' tables agree, and
+	// a few more while nodes move.
+	backboneHops = 8
 	// maxAwaited bounds the peers to which somebody waits for a route. Beyond
 	// it, waiters are woken early and ask again.
 	maxAwaited = 16384
@@ -45,6 +52,10 @@ const (
 	// the burst lets a busy node learn about all its correspondents at once.
 	noticeRate  = 50
 	noticeBurst = 2 * maxCorrespondents
+	// trustedNoticeRate and trustedNoticeBurst are the same for a port to
+	// another relay, which passes notices on to many nodes.
+	trustedNoticeRate  = 100 * noticeRate
+	trustedNoticeBurst = 16 * noticeBurst
 	// throttledEvery is the least time between two NoticeThrottled to a port.
 	throttledEvery = time.Second
 	// minBurstBytes lets the largest frame pass any byte limit.
@@ -74,13 +85,33 @@ func (l Limits) packets() *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(l.PacketsPerSecond), cmp.Or(l.BurstPackets, l.PacketsPerSecond))
 }
 
+// Forwarding is what makes a switch that of a relay. Callbacks are called as
+// those of [Config] are.
+type Forwarding struct {
+	// Limits apply to each port that leads to a node, not to a relay.
+	Limits Limits
+	// NextHop says where a node is that is not attached here: the port of the
+	// relay that it is attached to, or true if Elsewhere takes frames for it.
+	// via is where a frame came in, nil for one of this node. It is asked about
+	// each frame for such a node. May be nil.
+	NextHop func(dst identity.NodeID, via *Port) (out *Port, elsewhere bool)
+	// Elsewhere takes ownership of a frame for another relay to which no port
+	// leads and reports true, or reports false. May be nil if NextHop never
+	// returns true.
+	Elsewhere func(f *frame.Frame) bool
+	// OnThrottled is told, at most once a second for each port, how many frames
+	// of its node were dropped by Limits so far. May be nil.
+	OnThrottled func(id identity.NodeID, dropped uint64)
+}
+
 // Config configures a [Switch]. Callbacks are called from the links' readers,
 // without locks held; they must not block.
 type Config struct {
 	// Self is this node's ID. Required.
 	Self identity.NodeID
-	// Forward makes the switch forward frames of bound nodes: relays only.
-	Forward bool
+	// Forwarding makes the switch forward frames of bound nodes: relays only.
+	// See [Switch.SetForwarding]. Nil: it does not.
+	Forwarding *Forwarding
 	// Deliver takes ownership of a data frame for this node. Required.
 	Deliver func(f *frame.Frame, via *Port)
 	// Notice is told what a relay says about frames of this node. May be nil.
@@ -89,17 +120,6 @@ type Config struct {
 	// replaced it. May be nil.
 	OnUnbind func(id identity.NodeID, p *Port)
 
-	// NextHop returns the port of the relay that dst is attached to, nil if
-	// none is known; via is where the frame came in, nil for a frame of this
-	// node. It is asked about each frame whose destination is not attached
-	// here. May be nil.
-	NextHop func(dst identity.NodeID, via *Port) *Port
-	// Elsewhere is the last resort for a frame that no port leads to: it takes
-	// ownership and reports true, or reports false. May be nil.
-	Elsewhere func(f *frame.Frame, via *Port) bool
-
-	// Limits apply to each port that is not an uplink.
-	Limits Limits
 	// Link configures the links; its callbacks are the switch's own.
 	Link link.Config
 	// Logger may be nil: silence.

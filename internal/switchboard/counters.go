@@ -8,7 +8,7 @@ type Counters struct {
 	Delivered      uint64 // data frames for this node
 	Forwarded      uint64
 	ForwardedBytes uint64
-	Elsewhere      uint64 // handed to Config.Elsewhere
+	Elsewhere      uint64 // handed to Forwarding.Elsewhere
 	Notices        uint64 // sent
 	NoticesLimited uint64 // not sent because of the limit of the port
 	NoticesIn      uint64 // received for this node
@@ -57,11 +57,12 @@ func (s *Switch) Counters() Counters {
 type PortCounters struct {
 	ForwardedFrom uint64 // frames that came in here and went on
 	ForwardedTo   uint64 // frames that went out here for others
+	Throttled     uint64 // frames that came in here and were over the limits
 }
 
-type portCounters struct{ forwardedFrom, forwardedTo atomic.Uint64 }
+type portCounters struct{ forwardedFrom, forwardedTo, throttled atomic.Uint64 }
 
 // Counters returns a snapshot.
 func (p *Port) Counters() PortCounters {
-	return PortCounters{p.count.forwardedFrom.Load(), p.count.forwardedTo.Load()}
+	return PortCounters{p.count.forwardedFrom.Load(), p.count.forwardedTo.Load(), p.count.throttled.Load()}
 }

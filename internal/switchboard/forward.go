@@ -32,7 +32,7 @@ func (s *Switch) receive(p *Port, f *frame.Frame) {
 	case id == 0:
 		s.refuse(p, f, &s.count.denied, frame.Notice{Code: frame.NoticeDenied, Node: dst})
 	default:
-		s.forward(p, f, src, dst)
+		_ = s.forward(p, f, src, dst)
 	}
 }
 
@@ -42,7 +42,7 @@ func (s *Switch) mayCarry(p *Port, id, src identity.NodeID) bool {
 	if src == 0 || src == s.cfg.Self {
 		return false
 	}
-	if p.cfg.Uplink {
+	if p.relays() {
 		return true
 	}
 	if id == 0 {
@@ -51,116 +51,134 @@ func (s *Switch) mayCarry(p *Port, id, src identity.NodeID) bool {
 	return src == id || id == 0
 }
 
-// forward passes a frame of a bound port on to dst. It copies nothing and
-// allocates nothing as long as the frame gets through.
-func (s *Switch) forward(p *Port, f *frame.Frame, src, dst identity.NodeID) {
+// forward passes a frame on to dst, which is not this node. It came in on p,
+// which is bound, or p is nil. It copies nothing and allocates nothing as long
+// as the frame gets through.
+func (s *Switch) forward(p *Port, f *frame.Frame, src, dst identity.NodeID) error {
 	size := len(f.Bytes())
-	if !p.allow(size) {
+	if p != nil && !p.allow(size) {
 		s.throttle(p, f, dst)
-		return
+		return nil
 	}
 	hops := f.HopLimit()
 	if hops == 0 {
 		s.refuse(p, f, &s.count.hopLimit, frame.Notice{Code: frame.NoticeHopLimit, Node: dst})
-		return
+		return ErrNoRoute
 	}
-	f.SetHopLimit(hops - 1)
-	out := s.port(dst)
-	direct := out != nil
-	if !direct && s.cfg.NextHop != nil {
-		out = s.cfg.NextHop(dst, p)
+	out, direct, elsewhere := s.wayTo(dst, p)
+	if hops--; !direct {
+		hops = min(hops, backboneHops)
 	}
+	f.SetHopLimit(hops)
 	switch {
 	case out == nil:
-		s.forwardElsewhere(p, f, dst)
-		return
+		return s.forwardElsewhere(p, f, dst, elsewhere)
 	case out == p:
 		s.drop(f, &s.count.loop)
-		return
+		return ErrNoRoute
 	}
 	if limit := out.link.MaxPacket(); len(f.Packet()) > limit {
 		s.refuse(p, f, &s.count.tooBig, frame.Notice{Code: frame.NoticeTooBig, Node: dst, Arg: uint32(limit)})
-		return
+		return ErrTooBig
 	}
-	if direct && !p.cfg.Uplink {
-		p.note(out, src, dst)
+	if p != nil && !p.relays() {
+		p.note(out, src, dst, direct)
 	}
-	if out.link.Send(f) != nil { // counted there, too
+	if err := out.link.Send(f); err != nil { // counted there, too
 		s.count.queueFull.Add(1)
-		return
+		return err
 	}
 	s.count.forwarded.Add(1)
 	s.count.forwardedBytes.Add(uint64(size))
-	p.count.forwardedFrom.Add(1)
 	out.count.forwardedTo.Add(1)
+	if p != nil {
+		p.count.forwardedFrom.Add(1)
+	}
+	return nil
+}
+
+// wayTo returns the port for frames to dst that came in on via; direct if dst
+// itself is at its other end.
+func (s *Switch) wayTo(dst identity.NodeID, via *Port) (out *Port, direct, elsewhere bool) {
+	if out = s.port(dst); out != nil {
+		return out, true, false
+	}
+	out, elsewhere = s.nextHop(dst, via)
+	return out, false, elsewhere
 }
 
 // forwardElsewhere is for a frame that no port leads to.
-func (s *Switch) forwardElsewhere(p *Port, f *frame.Frame, dst identity.NodeID) {
-	if s.cfg.Elsewhere != nil && s.cfg.Elsewhere(f, p) {
-		s.count.elsewhere.Add(1)
-		return
+func (s *Switch) forwardElsewhere(p *Port, f *frame.Frame, dst identity.NodeID, elsewhere bool) error {
+	if fw := s.forwarding.Load(); elsewhere && fw != nil && fw.Elsewhere != nil {
+		if p != nil && !p.relays() {
+			p.note(nil, f.Src(), dst, false)
+		}
+		if fw.Elsewhere(f) {
+			s.count.elsewhere.Add(1)
+			return nil
+		}
 	}
 	n := frame.Notice{Code: frame.NoticeUnknown, Node: dst}
 	if how, ok := s.departed.has(dst, time.Now()); ok {
 		n.Code, n.Arg = frame.NoticeGone, how
 	}
 	s.refuse(p, f, &s.count.unknown, n)
+	return ErrNoRoute
 }
 
-// Inject takes ownership of a data frame that reached this relay by other means
-// than a link, and delivers it or sends it to the node it is for, which must be
-// attached here. The error is [ErrNoRoute], [ErrTooBig], or that of the link.
+// Inject takes ownership of a frame that reached this relay by other means than
+// a link, and does with it what it does with one from a trusted port. The error
+// says why it went no further; nil if it was queued, throttled or delivered.
 func (s *Switch) Inject(f *frame.Frame) error {
-	dst := f.Dst()
-	if f.Type() != frame.TypeData || f.Src() == s.cfg.Self || f.Src() == 0 {
+	src, dst := f.Src(), f.Dst()
+	switch {
+	case f.Type() == frame.TypeNotice:
+		s.receiveNotice(nil, f)
+		return nil
+	case f.Type() != frame.TypeData:
+		s.drop(f, &s.count.unknownType)
+		return ErrNoRoute
+	case src == s.cfg.Self || src == 0 || dst == 0:
 		s.drop(f, &s.count.wrongSource)
 		return ErrNoRoute
-	}
-	if dst == s.cfg.Self {
+	case dst == s.cfg.Self:
 		s.count.delivered.Add(1)
 		s.cfg.Deliver(f, nil)
 		return nil
-	}
-	out, hops := s.port(dst), f.HopLimit()
-	switch {
-	case out == nil || !s.forwards():
-		s.drop(f, &s.count.unknown)
+	case !s.forwards():
+		s.drop(f, &s.count.notForUs)
 		return ErrNoRoute
-	case hops == 0:
-		s.drop(f, &s.count.hopLimit)
-		return ErrNoRoute
-	case len(f.Packet()) > out.link.MaxPacket():
-		s.drop(f, &s.count.tooBig)
-		return ErrTooBig
 	}
-	f.SetHopLimit(hops - 1)
-	if err := out.link.Send(f); err != nil {
-		s.count.queueFull.Add(1)
-		return err
-	}
-	s.count.forwarded.Add(1)
-	out.count.forwardedTo.Add(1)
-	return nil
+	return s.forward(nil, f, src, dst)
 }
 
 // allow takes a frame of n bytes off the port's limits.
 func (p *Port) allow(n int) bool {
-	if p.bytes == nil && p.packets == nil {
+	if p.bytes == nil && p.packets == nil || p.trusted.Load() {
 		return true
 	}
 	now := time.Now()
 	return (p.packets == nil || p.packets.AllowN(now, 1)) && (p.bytes == nil || p.bytes.AllowN(now, n))
 }
 
-// note makes sure that the nodes of p and out learn when the other goes away.
-func (p *Port) note(out *Port, src, dst identity.NodeID) {
-	epoch := out.epoch.Load()
+// note makes sure that the nodes of p and out learn when the other goes away. If
+// dst is not attached here, out does not matter.
+func (p *Port) note(out *Port, src, dst identity.NodeID, direct bool) {
+	var mark uint64
+	if direct {
+		mark = out.epoch.Load()
+	} else {
+		mark = p.s.remote.mark(dst)
+	}
 	slot := &p.recent[uint64(dst)%uint64(len(p.recent))]
-	if *slot == epoch {
+	if *slot == mark {
 		return
 	}
-	*slot = epoch
+	*slot = mark
+	if !direct {
+		p.s.remote.add(dst, src)
+		return
+	}
 	p.correspondents.Load().add(dst)
 	out.correspondents.Load().add(src)
 }

@@ -83,7 +83,7 @@ func TestRules(t *testing.T) {
 }
 
 func testRule(t *testing.T, tt ruleTest) {
-	l := newLab(t, Config{Forward: !tt.leaf})
+	l := newLab(t, Config{Forwarding: forwardingIf(!tt.leaf)})
 	defer l.close()
 	a := l.attach(tt.cfg)
 	if tt.bound {
@@ -132,7 +132,7 @@ func checkNotice(t *testing.T, n *neighbour, code frame.NoticeCode, about identi
 
 func TestThrottledPortIsToldOnceASecond(t *testing.T) { synctest.Test(t, testThrottle) }
 func testThrottle(t *testing.T) {
-	l := newLab(t, Config{Forward: true, Limits: Limits{PacketsPerSecond: 10}})
+	l := newLab(t, Config{Forwarding: &Forwarding{Limits: Limits{PacketsPerSecond: 10}}})
 	defer l.close()
 	a, b := l.bind(alice), l.bind(bob)
 	for range 50 {
@@ -163,7 +163,7 @@ func testThrottle(t *testing.T) {
 
 func TestByteLimitLetsTheLargestFramePass(t *testing.T) { synctest.Test(t, testByteLimit) }
 func testByteLimit(t *testing.T) {
-	l := newLab(t, Config{Forward: true, Limits: Limits{BytesPerSecond: 1000}})
+	l := newLab(t, Config{Forwarding: &Forwarding{Limits: Limits{BytesPerSecond: 1000}}})
 	defer l.close()
 	a, b := l.bind(alice), l.bind(bob)
 	for range 5 {
@@ -176,7 +176,7 @@ func testByteLimit(t *testing.T) {
 
 func TestFullEgressQueueDropsWithoutANotice(t *testing.T) { synctest.Test(t, testFullEgress) }
 func testFullEgress(t *testing.T) {
-	l := newLab(t, Config{Forward: true, Link: link.Config{QueueFrames: 5}})
+	l := newLab(t, Config{Forwarding: new(Forwarding), Link: link.Config{QueueFrames: 5}})
 	defer l.close()
 	a := l.bind(alice)
 	slow := l.attachOver(simnet.Impairment{Rate: 1, Queue: 1, Backpressure: true}, PortConfig{Claimed: bob})
@@ -196,7 +196,7 @@ func testFullEgress(t *testing.T) {
 
 func TestNoticesToAPortAreLimited(t *testing.T) { synctest.Test(t, testNoticeLimit) }
 func testNoticeLimit(t *testing.T) {
-	l := newLab(t, Config{Forward: true})
+	l := newLab(t, Config{Forwarding: new(Forwarding)})
 	defer l.close()
 	a := l.bind(alice)
 	for range noticeBurst + 100 {
@@ -208,7 +208,7 @@ func testNoticeLimit(t *testing.T) {
 }
 
 func TestForwardingAllocatesNothing(t *testing.T) {
-	s := New(Config{Self: self, Forward: true, Limits: Limits{BytesPerSecond: 1 << 50}})
+	s := New(Config{Self: self, Forwarding: &Forwarding{Limits: Limits{BytesPerSecond: 1 << 50}}})
 	defer s.Close()
 	ports := make([]*Port, 2)
 	for i, id := range []identity.NodeID{alice, bob} {

@@ -131,3 +131,11 @@ func newFrame(src, dst identity.NodeID, packet string) *frame.Frame {
 type wakes struct{ n int }
 
 func (w *wakes) Wake() { w.n++ }
+
+// forwardingIf is the Forwarding of a relay, or of none.
+func forwardingIf(relay bool) *Forwarding {
+	if !relay {
+		return nil
+	}
+	return new(Forwarding)
+}

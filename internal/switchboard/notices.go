@@ -16,34 +16,50 @@ func (s *Switch) drop(f *frame.Frame, why *atomic.Uint64) {
 	f.Release()
 }
 
-// refuse drops f, counts why, and tells the neighbour on p.
+// refuse drops f, counts why, and tells its source. p is where it came in, nil
+// if on no port.
 func (s *Switch) refuse(p *Port, f *frame.Frame, why *atomic.Uint64, n frame.Notice) {
 	src := f.Src()
 	s.drop(f, why)
-	p.notify(n, src)
+	if p != nil {
+		p.notify(n, src)
+		return
+	}
+	nf := frame.NewNotice(n)
+	nf.SetDst(src)
+	s.passNotice(nil, nf)
 }
 
 // throttle drops a frame over p's limits and says so once in a while.
 func (s *Switch) throttle(p *Port, f *frame.Frame, dst identity.NodeID) {
 	src := f.Src()
 	s.drop(f, &s.count.throttled)
+	p.count.throttled.Add(1)
 	now, last := time.Now().UnixNano(), p.throttled.Load()
 	if now-last < int64(throttledEvery) || !p.throttled.CompareAndSwap(last, now) {
 		return
 	}
 	p.notify(frame.Notice{Code: frame.NoticeThrottled, Node: dst}, src)
+	if fw := s.forwarding.Load(); fw != nil && fw.OnThrottled != nil {
+		fw.OnThrottled(src, p.count.throttled.Load())
+	}
 }
 
-// notify sends a notice for node to over p, within p's limit. On an uplink, to
-// is some node behind the neighbour, which passes the notice on.
+// notify sends a notice for node to over p, within p's limit. If the neighbour
+// is a relay, to is some node behind it, to which it passes the notice on.
 func (p *Port) notify(n frame.Notice, to identity.NodeID) {
-	if !p.notices.Allow() {
-		p.s.count.noticesLimited.Add(1)
-		return
-	}
 	f := frame.NewNotice(n)
-	if p.cfg.Uplink {
+	if p.relays() {
 		f.SetDst(to)
+	}
+	p.sendNotice(f)
+}
+
+// sendNotice takes ownership of a notice and sends it within p's limit.
+func (p *Port) sendNotice(f *frame.Frame) {
+	if !p.notices.Allow() {
+		p.s.drop(f, &p.s.count.noticesLimited)
+		return
 	}
 	if p.link.Send(f) == nil {
 		p.s.count.notices.Add(1)
@@ -67,29 +83,50 @@ func (s *Switch) tell(known *correspondents, n frame.Notice) {
 	}
 }
 
-// receiveNotice takes a notice that came in on p: for this node, or for a node
-// attached here whose frame went to another relay.
+// receiveNotice takes a notice that came in on p, nil if on no port: for this
+// node, or for one attached here whose frame went to another relay.
 func (s *Switch) receiveNotice(p *Port, f *frame.Frame) {
 	n, err := frame.ParseNotice(f.Packet())
-	if err != nil || !p.cfg.Uplink {
+	if err != nil || p != nil && !p.relays() {
 		s.drop(f, &s.count.badNotice)
 		return
 	}
 	dst := f.Dst()
-	f.Release()
-	if dst == 0 || dst == s.cfg.Self {
+	switch {
+	case dst == 0 || dst == s.cfg.Self:
+		f.Release()
 		s.count.noticesIn.Add(1)
 		if s.cfg.Notice != nil {
 			s.cfg.Notice(n, p)
 		}
-		return
+	case !s.forwards() || p != nil && p.ID() == 0:
+		s.drop(f, &s.count.badNotice)
+	default:
+		s.passNotice(p, f)
 	}
-	out := s.port(dst)
-	if !s.forwards() || p.ID() == 0 || out == nil || out.cfg.Uplink {
-		s.count.badNotice.Add(1)
-		return
+}
+
+// passNotice takes ownership of a notice that came in on p, nil if on no port,
+// and passes it on to the node it is for.
+func (s *Switch) passNotice(p *Port, f *frame.Frame) {
+	hops := f.HopLimit()
+	out, direct, elsewhere := s.wayTo(f.Dst(), p)
+	fw := s.forwarding.Load()
+	switch {
+	case hops == 0 || fw == nil || out == p && out != nil:
+		s.drop(f, &s.count.badNotice)
+	case out != nil:
+		f.SetHopLimit(min(hops-1, backboneHops))
+		if direct && !out.relays() {
+			f.SetDst(0)
+		}
+		out.sendNotice(f)
+	default:
+		f.SetHopLimit(min(hops-1, backboneHops))
+		if !elsewhere || fw.Elsewhere == nil || !fw.Elsewhere(f) {
+			s.drop(f, &s.count.badNotice)
+		}
 	}
-	out.notify(n, dst)
 }
 
 // correspondents are the nodes that exchanged frames with one bound node

@@ -22,6 +22,7 @@ type Port struct {
 	since time.Time
 
 	id             atomic.Uint64 // the bound node, 0 for none
+	trusted        atomic.Bool
 	epoch          atomic.Uint64 // tells bindings apart
 	correspondents atomic.Pointer[correspondents]
 
@@ -31,8 +32,9 @@ type Port struct {
 	count          portCounters
 
 	// recent holds, by a hash of the destination, the epochs of the ports that
-	// frames from here went to lately, and so whose correspondents are noted
-	// already. Only the link's reader touches it.
+	// frames from here went to lately, or the marks of nodes on other relays,
+	// and so whose correspondents are noted already. Only the link's reader
+	// touches it.
 	recent [64]uint64
 }
 
@@ -43,9 +45,8 @@ func newPort(s *Switch, fc link.FrameConn, cfg PortConfig) *Port {
 		since:   time.Now(),
 		notices: rate.NewLimiter(noticeRate, noticeBurst),
 	}
-	if !cfg.Uplink {
-		limits := s.forwarding.Load().limits
-		p.bytes, p.packets = limits.bytes(), limits.packets()
+	if fw := s.forwarding.Load(); fw != nil && !cfg.Uplink {
+		p.bytes, p.packets = fw.Limits.bytes(), fw.Limits.packets()
 	}
 	lc := s.cfg.Link
 	lc.OnFrame = func(_ *link.Link, f *frame.Frame) { s.receive(p, f) }
@@ -86,6 +87,21 @@ func (p *Port) Claimed() identity.NodeID { return p.cfg.Claimed }
 
 // Uplink reports whether the link leads to a relay.
 func (p *Port) Uplink() bool { return p.cfg.Uplink }
+
+// Trust makes the port one to another relay, which has proven that it is one:
+// frames from it may have any source, notices from it count, and the limits for
+// nodes do not hold. That lasts as long as the port.
+func (p *Port) Trust() {
+	p.notices.SetLimit(trustedNoticeRate)
+	p.notices.SetBurst(trustedNoticeBurst)
+	p.trusted.Store(true)
+}
+
+// Trusted reports whether Trust was called.
+func (p *Port) Trusted() bool { return p.trusted.Load() }
+
+// relays reports whether the neighbour speaks for other nodes.
+func (p *Port) relays() bool { return p.cfg.Uplink || p.trusted.Load() }
 
 // Since returns when the link was attached.
 func (p *Port) Since() time.Time { return p.since }

@@ -9,9 +9,9 @@ import (
 const minMaxPacket = 1200
 
 // A Route is the way to one peer, looked up anew for each frame: the peer's
-// own port, else the port of its relay, else the oldest bound uplink. Routes
-// of one switch to one peer are equal. All methods are safe for concurrent use
-// and never block.
+// own port, else the port of its relay or what Forwarding.Elsewhere does, else
+// the oldest bound uplink. Routes of one switch to one peer are equal. All
+// methods are safe for concurrent use and never block.
 type Route struct {
 	s    *Switch
 	peer identity.NodeID
@@ -25,38 +25,41 @@ func (r Route) Peer() identity.NodeID { return r.peer }
 
 // Port returns the port that the next frame takes, or nil.
 func (r Route) Port() *Port {
+	p, _ := r.find()
+	return p
+}
+
+// find is Port, and reports whether there is a way without one.
+func (r Route) find() (p *Port, elsewhere bool) {
 	if p := r.s.port(r.peer); p != nil && p.link.Up() {
-		return p
+		return p, false
 	}
-	if r.s.cfg.NextHop != nil {
-		if p := r.s.cfg.NextHop(r.peer, nil); p != nil && p.link.Up() {
-			return p
-		}
-	}
-	if r.s.cfg.Elsewhere != nil {
-		return nil // a relay's uplinks are its peers, not its way to everybody
+	p, elsewhere = r.s.nextHop(r.peer, nil)
+	if p != nil && p.link.Up() || elsewhere {
+		return p, elsewhere
 	}
 	for _, p := range *r.s.uplinks.Load() {
 		if p.link.Up() {
-			return p
+			return p, false
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // Ready reports whether the route takes frames now; if not, w is woken once
 // when it may.
 func (r Route) Ready(w Waker) bool {
-	if p := r.Port(); p != nil {
+	p, elsewhere := r.find()
+	if p != nil {
 		return p.Ready(w)
 	}
-	if r.s.cfg.Elsewhere != nil || r.peer == r.s.cfg.Self {
+	if elsewhere || r.peer == r.s.cfg.Self {
 		return true
 	}
 	if r.s.await(r, w) {
 		return false
 	}
-	p := r.Port()
+	p = r.Port()
 	return p != nil && p.Ready(w)
 }
 
@@ -64,7 +67,7 @@ func (r Route) Ready(w Waker) bool {
 // is one now.
 func (s *Switch) await(r Route, w Waker) bool {
 	s.mu.Lock()
-	if r.Port() != nil {
+	if p, elsewhere := r.find(); p != nil || elsewhere {
 		s.mu.Unlock()
 		return false
 	}
@@ -118,11 +121,12 @@ func (r Route) Send(f *frame.Frame) error {
 		f.Release()
 		return ErrSelf
 	}
-	if p := r.Port(); p != nil {
+	p, elsewhere := r.find()
+	if p != nil {
 		return p.Send(f)
 	}
 	f.SetSrc(r.s.cfg.Self)
-	if r.s.cfg.Elsewhere != nil && r.s.cfg.Elsewhere(f, nil) {
+	if fw := r.s.forwarding.Load(); elsewhere && fw != nil && fw.Elsewhere(f) {
 		r.s.count.elsewhere.Add(1)
 		return nil
 	}

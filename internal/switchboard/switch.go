@@ -21,16 +21,18 @@ type Waker = link.Waker
 type Switch struct {
 	cfg        Config
 	count      counters
-	forwarding atomic.Pointer[forwarding]
+	forwarding atomic.Pointer[Forwarding] // nil: no relay
 
 	bound   sync.Map                // identity.NodeID -> *Port; changed with mu held
 	uplinks atomic.Pointer[[]*Port] // bound uplinks, oldest first; changed with mu held
 
 	departed departures
+	remote   remotes
 
 	mu      sync.Mutex
 	closed  bool
 	ports   map[*Port]struct{}
+	spares  map[identity.NodeID][]*Port            // further ports to relays, oldest first
 	epoch   uint64                                 // counts bindings
 	waiters map[identity.NodeID]map[Waker]struct{} // who wants a route to whom
 }
@@ -40,25 +42,29 @@ func New(cfg Config) *Switch {
 	s := &Switch{
 		cfg:     cfg,
 		ports:   make(map[*Port]struct{}),
+		spares:  make(map[identity.NodeID][]*Port),
 		waiters: make(map[identity.NodeID]map[Waker]struct{}),
 	}
 	s.uplinks.Store(new([]*Port))
-	s.SetForward(cfg.Forward, cfg.Limits)
+	s.SetForwarding(cfg.Forwarding)
 	return s
 }
 
-// forwarding is what [Switch.SetForward] sets.
-type forwarding struct {
-	on     bool
-	limits Limits
+// SetForwarding makes the switch that of a relay, or no longer if f is nil, in
+// place of Config.Forwarding. The limits apply to ports that are attached from
+// now on. f must not be changed afterwards.
+func (s *Switch) SetForwarding(f *Forwarding) { s.forwarding.Store(f) }
+
+func (s *Switch) forwards() bool { return s.forwarding.Load() != nil }
+
+// nextHop asks Forwarding.NextHop.
+func (s *Switch) nextHop(dst identity.NodeID, via *Port) (out *Port, elsewhere bool) {
+	fw := s.forwarding.Load()
+	if fw == nil || fw.NextHop == nil {
+		return nil, false
+	}
+	return fw.NextHop(dst, via)
 }
-
-// SetForward makes the switch that of a relay, or no longer, in place of
-// Config.Forward and Config.Limits. The limits apply to ports that are attached
-// from now on.
-func (s *Switch) SetForward(on bool, limits Limits) { s.forwarding.Store(&forwarding{on, limits}) }
-
-func (s *Switch) forwards() bool { return s.forwarding.Load().on }
 
 // Attach starts a link on fc, which the switch owns from now on, and returns
 // its port. The port goes away by itself when the link ends. On a closed
@@ -82,7 +88,8 @@ func (s *Switch) Attach(fc link.FrameConn, cfg PortConfig) *Port {
 
 // Bind says that the neighbour on p has proven to be id. From now on frames
 // with that source are accepted from p, and frames to id go there. A former
-// port of id is closed: the newest wins.
+// port of id is closed: the newest wins. If both are trusted, the former stays
+// and is used again when the newer ends: two relays may have dialled each other.
 func (s *Switch) Bind(p *Port, id identity.NodeID) {
 	if id == s.cfg.Self || id == 0 {
 		p.link.CloseWithError(ErrSelf)
@@ -98,12 +105,20 @@ func (s *Switch) Bind(p *Port, id identity.NodeID) {
 	var known *correspondents
 	if former != nil {
 		known = former.correspondents.Load()
-		s.forgetLocked(former)
+		if p.Trusted() && former.Trusted() {
+			s.spares[id] = append(s.spares[id], former)
+			former = nil
+		} else {
+			s.forgetLocked(former)
+		}
 	} else {
 		known = s.departed.take(id)
 	}
 	back := known != nil
 	if !back {
+		known = s.remote.take(id)
+	}
+	if known == nil {
 		known = new(correspondents)
 	}
 	s.epoch++
@@ -152,17 +167,25 @@ func (s *Switch) remove(p *Port, err error) {
 	for w := range woken {
 		w.Wake()
 	}
-	s.tell(known, frame.Notice{Code: frame.NoticeGone, Node: id, Arg: how})
+	if out, elsewhere := s.nextHop(id, nil); out != nil || elsewhere {
+		s.NodeMoved(id)
+	} else {
+		s.tell(known, frame.Notice{Code: frame.NoticeGone, Node: id, Arg: how})
+	}
 	if s.cfg.OnUnbind != nil {
 		s.cfg.OnUnbind(id, p)
 	}
 }
 
-// unbindLocked makes p's node, if it has one, a departed one; how is the Arg of
-// notices about that.
+// unbindLocked makes p's node, if it has one and no other port leads to it, a
+// departed one; how is the Arg of notices about that.
 func (s *Switch) unbindLocked(p *Port, how uint32) (identity.NodeID, *correspondents) {
 	id := p.ID()
 	if id == 0 {
+		return 0, nil
+	}
+	if s.unspareLocked(p, id) {
+		s.forgetLocked(p)
 		return 0, nil
 	}
 	known := p.correspondents.Load()
@@ -170,6 +193,26 @@ func (s *Switch) unbindLocked(p *Port, how uint32) (identity.NodeID, *correspond
 	s.bound.Delete(id)
 	s.forgetLocked(p)
 	return id, known
+}
+
+// unspareLocked makes do without p, which is bound to the relay id, if another
+// port leads there.
+func (s *Switch) unspareLocked(p *Port, id identity.NodeID) bool {
+	spares := s.spares[id]
+	if len(spares) == 0 {
+		return false
+	}
+	if s.port(id) == p {
+		last := len(spares) - 1
+		s.bound.Store(id, spares[last])
+		spares = spares[:last]
+	} else {
+		spares = slices.DeleteFunc(spares, func(q *Port) bool { return q == p })
+	}
+	if s.spares[id] = spares; len(spares) == 0 {
+		delete(s.spares, id)
+	}
+	return true
 }
 
 // forgetLocked makes p an unbound port.

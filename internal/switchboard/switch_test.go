@@ -15,7 +15,7 @@ import (
 
 func TestCorrespondentsLearnThatANodeIsGoneAndBack(t *testing.T) { synctest.Test(t, testGoneAndBack) }
 func testGoneAndBack(t *testing.T) {
-	l := newLab(t, Config{Forward: true})
+	l := newLab(t, Config{Forwarding: new(Forwarding)})
 	defer l.close()
 	a, b, c := l.bind(alice), l.bind(bob), l.bind(carol)
 	a.send(alice, bob, "hello")
@@ -53,7 +53,7 @@ func testGoneAndBack(t *testing.T) {
 
 func TestNoticeTellsASilentLinkFromOneThatHungUp(t *testing.T) { synctest.Test(t, testSilentLink) }
 func testSilentLink(t *testing.T) {
-	l := newLab(t, Config{Forward: true})
+	l := newLab(t, Config{Forwarding: new(Forwarding)})
 	defer l.close()
 	a, b := l.bind(alice), l.bind(bob)
 	a.send(alice, bob, "hello")
@@ -69,7 +69,7 @@ func testSilentLink(t *testing.T) {
 
 func TestDepartedNodeIsForgottenAfterAMinute(t *testing.T) { synctest.Test(t, testForgotten) }
 func testForgotten(t *testing.T) {
-	l := newLab(t, Config{Forward: true})
+	l := newLab(t, Config{Forwarding: new(Forwarding)})
 	defer l.close()
 	a, b := l.bind(alice), l.bind(bob)
 	_ = b.link.Close()
@@ -82,7 +82,7 @@ func testForgotten(t *testing.T) {
 
 func TestNewestPortOfANodeWins(t *testing.T) { synctest.Test(t, testNewestWins) }
 func testNewestWins(t *testing.T) {
-	l := newLab(t, Config{Forward: true})
+	l := newLab(t, Config{Forwarding: new(Forwarding)})
 	defer l.close()
 	a, old := l.bind(alice), l.bind(bob)
 	a.send(alice, bob, "one")
@@ -108,7 +108,7 @@ func testNewestWins(t *testing.T) {
 
 func TestPortThatProvesAnotherIdentityLeavesTheFormer(t *testing.T) { synctest.Test(t, testRebind) }
 func testRebind(t *testing.T) {
-	l := newLab(t, Config{Forward: true})
+	l := newLab(t, Config{Forwarding: new(Forwarding)})
 	defer l.close()
 	a, b := l.bind(alice), l.bind(bob)
 	l.s.Bind(b.port, carol)
@@ -148,7 +148,7 @@ func TestNoticesTravelBackThroughTheOtherRelay(t *testing.T) {
 	synctest.Test(t, testNoticeThroughRelay)
 }
 func testNoticeThroughRelay(t *testing.T) {
-	l := newLab(t, Config{Forward: true})
+	l := newLab(t, Config{Forwarding: new(Forwarding)})
 	defer l.close()
 	backbone := l.attach(PortConfig{Uplink: true})
 	l.s.Bind(backbone.port, carol)
@@ -175,23 +175,19 @@ func TestRelaysFindTheNextHop(t *testing.T) { synctest.Test(t, testNextHop) }
 func testNextHop(t *testing.T) {
 	var next *Port
 	var elsewhere []identity.NodeID
-	l := newLab(t, Config{
-		Forward: true,
-		NextHop: func(dst identity.NodeID, _ *Port) *Port {
+	l := newLab(t, Config{Forwarding: &Forwarding{
+		NextHop: func(dst identity.NodeID, _ *Port) (*Port, bool) {
 			if dst == bob {
-				return next
+				return next, false
 			}
-			return nil
+			return nil, dst == carol
 		},
-		Elsewhere: func(f *frame.Frame, _ *Port) bool {
-			if f.Dst() == nowhere {
-				return false
-			}
+		Elsewhere: func(f *frame.Frame) bool {
 			elsewhere = append(elsewhere, f.Dst())
 			f.Release()
 			return true
 		},
-	})
+	}})
 	defer l.close()
 	backbone := l.attach(PortConfig{Uplink: true})
 	l.s.Bind(backbone.port, 0xee)
@@ -217,7 +213,7 @@ func testNextHop(t *testing.T) {
 
 func TestInjectedFramesReachAttachedNodesOnly(t *testing.T) { synctest.Test(t, testInject) }
 func testInject(t *testing.T) {
-	l := newLab(t, Config{Forward: true})
+	l := newLab(t, Config{Forwarding: new(Forwarding)})
 	defer l.close()
 	a := l.bind(alice)
 	for _, tt := range []struct {
@@ -241,7 +237,7 @@ func testInject(t *testing.T) {
 
 func TestCloseEndsAllPorts(t *testing.T) { synctest.Test(t, testClose) }
 func testClose(t *testing.T) {
-	l := newLab(t, Config{Forward: true})
+	l := newLab(t, Config{Forwarding: new(Forwarding)})
 	a, b := l.bind(alice), l.attach(PortConfig{})
 	l.close()
 	for _, n := range []*neighbour{a, b} {
@@ -298,7 +294,7 @@ func testSetForward(t *testing.T) {
 	defer l.close()
 	a, b := l.bind(alice), l.bind(bob)
 	for i, on := range []bool{false, true, false} {
-		l.s.SetForward(on, Limits{})
+		l.s.SetForwarding(forwardingIf(on))
 		a.send(alice, bob, "x")
 		if got := len(b.frames) > 0; got != on {
 			t.Errorf("step %d: forwarded %v, want %v", i, got, on)
