@@ -2,16 +2,19 @@ package overlay
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/internal/link/linkdial"
 	"github.com/weftnet/weft/stream"
 	"github.com/weftnet/weft/stream/native"
 )
@@ -43,12 +46,24 @@ type Config struct {
 	Name string
 
 	// Relays are the relays that the node keeps a link to: "host:port" or
-	// "tcp://host:port". Empty: none, for a node that is a relay itself and
-	// needs no other.
+	// "tcp://host:port"; or "wss://host[:port][/path]" for one behind a web
+	// server, which looks like any HTTPS from outside; or the same with ws, for
+	// no TLS. Ports 443 and 80 and the path /link may be left out. Empty: none,
+	// for a node that is a relay itself and needs no other.
 	Relays []string
-	// DialLink makes the connections to relays, of network "tcp", for proxies
-	// and tests. Nil: a net.Dialer.
+	// DialLink makes the connections to relays and proxies, of network "tcp",
+	// for tests. Nil: a net.Dialer.
 	DialLink func(ctx context.Context, network, address string) (net.Conn, error)
+	// LinkTLS is for wss relays, and proxies with TLS. The relays are proven to
+	// be of the network without it; it is there to pass for HTTPS. Nil: the
+	// defaults, with the system's certificate authorities.
+	LinkTLS *tls.Config
+	// Proxy returns the HTTP proxy through which a relay is reached, nil for
+	// none; it is asked with "https://host:port" for relays of all schemes. The
+	// proxy's user and password, if it needs them, are in its URL. Nil: what
+	// HTTPS_PROXY and NO_PROXY in the environment say, never for loopback
+	// addresses; but no proxy if DialLink is set.
+	Proxy func(*url.URL) (*url.URL, error)
 
 	// Reliability is the layer that makes conns out of sessions; nodes that
 	// talk to each other need the same. Nil: the native one.
@@ -116,9 +131,10 @@ func (c Config) check() (Config, error) {
 		}
 	}
 	c.Relays = slices.Clone(c.Relays)
-	if c.DialLink == nil {
-		c.DialLink = new(net.Dialer).DialContext
+	if c.DialLink == nil && c.Proxy == nil {
+		c.Proxy = linkdial.ProxyFromEnvironment()
 	}
+	c.LinkTLS = c.LinkTLS.Clone()
 	if c.Reliability == nil {
 		c.Reliability = native.Layer{}
 	}
@@ -183,27 +199,8 @@ func (c Config) credentials() (*identity.Credentials, error) {
 	return credentials, nil
 }
 
-// linkDialer makes links of what DialLink connects. A conn that keeps frames
-// whole by itself, such as a simulated one, is used as it is.
+// linkDialer dials relays.
 func (c Config) linkDialer(hello link.Hello) link.Dial {
-	return func(ctx context.Context, addr string) (link.FrameConn, error) {
-		a, err := link.ParseAddr(addr)
-		if err != nil {
-			return nil, err
-		}
-		conn, err := c.DialLink(ctx, "tcp", a.DialHostPort())
-		if err != nil {
-			return nil, err
-		}
-		framed, ok := conn.(link.PrefaceConn)
-		if !ok {
-			framed = link.NewStreamConn(conn)
-		}
-		fc, err := link.Client(framed, hello)
-		if err != nil {
-			_ = conn.Close()
-			return nil, err
-		}
-		return fc, nil
-	}
+	d := &linkdial.Dialer{Connect: c.DialLink, TLS: c.LinkTLS, Proxy: c.Proxy, Hello: hello}
+	return d.Dial
 }

@@ -29,6 +29,8 @@ var layers = []layer{
 	{[]string{"internal/wire"}, "the bytes that sessions exchange"},
 	{[]string{"internal/switchboard"}, "delivers, forwards and refuses frames by node ID"},
 	{[]string{"internal/simnet"}, "simulated links, for tests"},
+	{[]string{"internal/link/linkdial"}, "how to get a link to an address of any kind"},
+	{[]string{"internal/link/wslink"}, "links in WebSockets"},
 	{[]string{"internal/link"}, "pipes for frames between neighbours"},
 	{[]string{"internal/frame"}, "what links carry"},
 	{[]string{"internal/record"}, "what a node signs for the relays' directory; the node makes it, gossip checks it"},
@@ -58,6 +60,7 @@ var owners = []struct {
 	{"github.com/hashicorp/yamux", "stream/yamux", "its streams are conns only through that adapter"},
 	{"github.com/pion/sctp", "stream/sctp", "its streams are conns only through that adapter"},
 	{"github.com/pion/datachannel", "stream/sctp", "its channels are conns only through that adapter"},
+	{"github.com/coder/websocket", "internal/link/wslink", "its messages are links only through that adapter"},
 	{"github.com/spf13/cobra", "cmd/weft", "libraries take a Config, only the command has flags"},
 }
 
@@ -66,10 +69,11 @@ var owners = []struct {
 var importable = map[string]string{
 	module:                         "this module",
 	"github.com/sirupsen/logrus":   "Config.Logger",
+	"github.com/coder/websocket":   "links through firewalls and web servers; it needs nothing but the standard library, and golang.org/x/net/websocket itself points to it",
 	"github.com/fxamacker/cbor/v2": "records and control messages",
 	"github.com/x448/float16":      "needed by cbor",
 	"golang.org/x/crypto":          "Argon2id for network secrets, ChaCha20",
-	"golang.org/x/net":             "HTTP/2 and socket options",
+	"golang.org/x/net":             "HTTP/2, socket options, and which proxy the environment asks for",
 	"golang.org/x/sys":             "socket options",
 	"golang.org/x/text":            "needed by x/net",
 	"golang.org/x/time":            "rate limits",
