@@ -66,7 +66,8 @@ type Config struct {
 	Proxy func(*url.URL) (*url.URL, error)
 
 	// Reliability is the layer that makes conns out of sessions; nodes that
-	// talk to each other need the same. Nil: the native one.
+	// talk to each other need the same: [native.Layer], or one of packages
+	// stream/yamux and stream/sctp. Nil: native.
 	Reliability stream.Layer
 	// Allow decides which peers may open conns and send packets to this node,
 	// before the rules of its listeners. Nil: all members of the network.

@@ -2,6 +2,8 @@ package overlay
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,7 +110,7 @@ func New(cfg Config) (*Node, error) {
 }
 
 func (n *Node) sessionConfig() session.Config {
-	return session.Config{
+	cfg := session.Config{
 		Credentials:      n.credentials,
 		Layer:            n.layer.Name(),
 		Route:            func(peer NodeID) session.Path { return n.sw.Route(peer) },
@@ -122,6 +124,10 @@ func (n *Node) sessionConfig() session.Config {
 		StreamWindow:     uint64(n.cfg.StreamWindow),
 		MaxStreamWindow:  uint64(n.cfg.MaxStreamWindow),
 	}
+	if g, ok := n.layer.(stream.Greeter); ok {
+		cfg.Greeting = g.Greeting
+	}
+	return cfg
 }
 
 // deliver hands a frame for this node to its sessions.
@@ -233,12 +239,25 @@ func (n *Node) isClosed() bool {
 // sessions, which send them, before the links that carry them.
 func (n *Node) leave(ctx context.Context) error {
 	defer close(n.closed)
+	n.flushLayers(ctx)
 	err := n.ep.Shutdown(ctx)
 	n.drainLinks()
 	_ = n.uplinks.Close()
 	_ = n.sw.Close()
 	n.wg.Wait()
 	return err
+}
+
+// flushLayers delivers what layers keep themselves; the rest is the sessions'.
+func (n *Node) flushLayers(ctx context.Context) {
+	n.mu.Lock()
+	sessions := slices.Collect(maps.Values(n.sessions))
+	n.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, ps := range sessions {
+		wg.Go(func() { ps.flush(ctx) })
+	}
+	wg.Wait()
 }
 
 // drainLinks sends what is queued on the links to relays.

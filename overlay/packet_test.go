@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/stream/sctp"
 )
 
 func TestPacketsGoBothWaysWithAddressesThatProveTheSender(t *testing.T) {
@@ -261,6 +262,91 @@ func TestADialledPacketConnHearsItsPeerOnly(t *testing.T) {
 		buf := make([]byte, 32)
 		if n, err := conn.Read(buf); err != nil || string(buf[:n]) != "right" {
 			t.Errorf("read %q, %v", buf[:n], err)
+		}
+	})
+}
+
+// The layer's datagrams and the application's share a session; each gets its own.
+func TestPacketsAndALayerOfDatagramsLiveSideBySide(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		server := l.ready("server", Config{Name: "kv", Reliability: sctp.Layer{}})
+		client := l.ready("client", Config{Reliability: sctp.Layer{}})
+		ln, err := server.Listen(80)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pc, err := server.ListenPacket(80)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(c, c)
+			_ = c.Close()
+		}()
+		conn, err := client.Dial(t.Context(), "kv:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		packets, err := client.DialPacket(t.Context(), "kv:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := bytes.Repeat([]byte("stream"), 1<<16)
+		go func() {
+			_, _ = conn.Write(want)
+			_ = conn.(interface{ CloseWrite() error }).CloseWrite()
+		}()
+		b := make([]byte, 1<<16)
+		for i := range 100 {
+			sent := []byte(strconv.Itoa(i))
+			if _, err := packets.Write(sent); err != nil {
+				t.Fatal(err)
+			}
+			if n, _, err := pc.ReadFrom(b); err != nil || !bytes.Equal(b[:n], sent) {
+				t.Fatalf("packet %d: got %q, %v", i, b[:n], err)
+			}
+		}
+		if got, err := io.ReadAll(conn); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("read %d bytes of %d, %v", len(got), len(want), err)
+		}
+		for _, n := range []*Node{server, client} {
+			if dropped := n.packets.dropped.Load(); dropped != 0 {
+				t.Errorf("%d packets dropped", dropped)
+			}
+		}
+	})
+}
+
+func TestCloseDeliversWhatALayerKeeps(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		server := l.ready("server", Config{Name: "kv", Reliability: sctp.Layer{}})
+		client := l.ready("client", Config{Reliability: sctp.Layer{}})
+		ln, err := server.Listen(80)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := client.Dial(t.Context(), "kv:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := make([]byte, 200_000)
+		if _, err := conn.Write(sent); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+		if err := client.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(accepted); err != nil || len(got) != len(sent) {
+			t.Errorf("read %d bytes of %d, %v", len(got), len(sent), err)
 		}
 	})
 }

@@ -71,6 +71,18 @@ func (ps *peerSession) start() {
 	ps.mux, ps.err = ps.node.layer.Start(stream.FromSession(ps.sess), ps.node.log)
 }
 
+// flush waits until the peer has what was written, if the layer keeps it.
+func (ps *peerSession) flush(ctx context.Context) {
+	select {
+	case <-ps.ready:
+	default:
+		return // no conn was made yet
+	}
+	if f, ok := ps.mux.(stream.Flusher); ok {
+		_ = f.Flush(ctx)
+	}
+}
+
 // refuseAll answers a peer that speaks another layer until the session ends.
 func (ps *peerSession) refuseAll() {
 	for {

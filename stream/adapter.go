@@ -26,10 +26,14 @@ func (a sessionAdapter) AcceptStream(ctx context.Context) (Stream, error) {
 	return adaptStream(a.Session.AcceptStream(ctx))
 }
 
-func (a sessionAdapter) SendDatagram(b []byte) error { return fromSession(a.Session.SendDatagram(b)) }
+func (a sessionAdapter) MaxDatagram() int { return a.MaxLayerDatagram() }
+
+func (a sessionAdapter) SendDatagram(ctx context.Context, b []byte) error {
+	return fromSession(a.SendLayerDatagram(ctx, b))
+}
 
 func (a sessionAdapter) ReceiveDatagram(ctx context.Context) ([]byte, error) {
-	b, err := a.Session.ReceiveDatagram(ctx)
+	b, err := a.ReceiveLayerDatagram(ctx)
 	return b, fromSession(err)
 }
 

@@ -26,13 +26,25 @@ type Session interface {
 	// answers with Accept or Refuse.
 	AcceptStream(ctx context.Context) (Stream, error)
 
-	// SendDatagram sends b unreliably and never blocks. It fails if b is
-	// longer than MaxDatagram, which changes with the path.
-	SendDatagram(b []byte) error
+	// Greetings returns what the layers of both sides said in the handshake;
+	// see [Greeter].
+	Greetings() (own, peers []byte)
+
+	// SendDatagram sends b unreliably to the layer at the other end. It keeps
+	// nothing of b. If too many datagrams wait to be sent, it waits for room,
+	// until ctx ends; one that need not wait is sent although ctx has ended. It
+	// fails if b is longer than MaxDatagram, which changes with the path, at any
+	// time and to as little as 1100 bytes.
+	SendDatagram(ctx context.Context, b []byte) error
 	MaxDatagram() int
 
-	// ReceiveDatagram returns the next datagram, which the caller owns.
+	// ReceiveDatagram returns the next datagram, which the caller owns. Those
+	// of applications are not among them.
 	ReceiveDatagram(ctx context.Context) ([]byte, error)
+
+	// Hold keeps the session from ending for want of streams until release is
+	// called, once: for a layer whose conns are not streams of the session.
+	Hold() (release func())
 
 	// Done is closed when the session has ended; Err then says why, usually
 	// with a *[ClosedError].

@@ -70,6 +70,25 @@ type Layer interface {
 	Start(s Session, log logrus.FieldLogger) (Mux, error)
 }
 
+// A Greeter is a [Layer] that tells the peer's something in the handshake of
+// each session, and so before its first packet. Only layers that greet take
+// datagrams.
+type Greeter interface {
+	Layer
+	// Greeting returns the bytes for one session, at most 1 KiB. It does not
+	// block.
+	Greeting() ([]byte, error)
+}
+
+// A Flusher is a [Mux] that keeps what was written itself, instead of leaving
+// it to the session at once.
+type Flusher interface {
+	Mux
+	// Flush waits until the peer has everything that was written to conns.
+	// Errors are ctx's, and why the mux or the session has ended.
+	Flush(ctx context.Context) error
+}
+
 // A Mux is a layer at work on one session. Multiple goroutines may invoke its
 // methods simultaneously. Once the session has ended they fail with its error.
 type Mux interface {

@@ -17,7 +17,42 @@ const (
 	// datagramOverhead is what a packet needs besides a datagram's data:
 	// header, tag, frame header, and an ACK frame of some ranges.
 	datagramOverhead = wire.ShortHeaderLen + handshake.Overhead + 5 + 64
+
+	// layerPrefix begins the datagrams of the layer: where those of
+	// applications have their destination port, they have 0.
+	layerPrefix = 2
+	// layerOutBytes is how many bytes of the layer's datagrams wait to be sent:
+	// some packets of the largest size.
+	layerOutBytes = 128 << 10
+	// layerInQueue and layerInBytes bound the received datagrams that wait for
+	// ReceiveLayerDatagram: as much as a layer may have in flight.
+	layerInQueue = 16384
+	layerInBytes = 16 << 20
 )
+
+// Datagrams wait to be sent in two queues, which take turns, so that neither
+// the applications nor the layer can keep the other from sending.
+const (
+	forApps = iota
+	forLayer
+)
+
+// A datagramsOut holds datagrams that wait to be sent.
+type datagramsOut struct {
+	items fifo[[]byte]
+	bytes int
+}
+
+func (q *datagramsOut) push(b []byte) {
+	q.items.push(b)
+	q.bytes += len(b)
+}
+
+func (q *datagramsOut) pop() []byte {
+	b := q.items.pop()
+	q.bytes -= len(b)
+	return b
+}
 
 // MaxDatagram is the largest datagram that SendDatagram takes on the present
 // path, in bytes.
@@ -25,7 +60,8 @@ func (s *Session) MaxDatagram() int { return int(s.maxDatagram.Load()) - datagra
 
 // SendDatagram sends b, which may get lost, arrive late, but never twice. It
 // does not block: if too much waits to be sent, b is dropped and counted. b is
-// not kept. The error is a *TooLargeError or why the session has ended.
+// not kept. Its first two bytes are not both zero: such datagrams are the
+// layer's. The error is a *TooLargeError or why the session has ended.
 func (s *Session) SendDatagram(b []byte) error {
 	if m := s.MaxDatagram(); len(b) > m {
 		return &TooLargeError{Max: m}
@@ -34,62 +70,148 @@ func (s *Session) SendDatagram(b []byte) error {
 		return err
 	}
 	s.mu.Lock()
-	if s.dgramBytes+len(b) > datagramBytes {
+	q := &s.dgramOut[forApps]
+	if q.bytes+len(b) > datagramBytes {
 		s.dgramDropped++
 	} else {
-		s.dgramOut = append(s.dgramOut, bytes.Clone(b))
-		s.dgramBytes += len(b)
+		q.push(bytes.Clone(b))
 	}
 	s.mu.Unlock()
 	s.Wake()
 	return nil
 }
 
-// ReceiveDatagram returns the next datagram; the caller owns it.
+// ReceiveDatagram returns the next datagram that is not the layer's; the caller
+// owns it.
 func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) { return s.dgramIn.get(ctx) }
+
+// MaxLayerDatagram is the largest datagram that SendLayerDatagram takes on the
+// present path, in bytes.
+func (s *Session) MaxLayerDatagram() int { return s.MaxDatagram() - layerPrefix }
+
+// SendLayerDatagram sends b to the layer at the other end, unreliably as
+// SendDatagram does. If too much waits to be sent, it waits until there is room
+// or ctx ends. The error is a *TooLargeError, why the session has ended, or
+// ctx's.
+func (s *Session) SendLayerDatagram(ctx context.Context, b []byte) error {
+	own := append(make([]byte, layerPrefix, layerPrefix+len(b)), b...)
+	for {
+		if m := s.MaxLayerDatagram(); len(b) > m {
+			return &TooLargeError{Max: m}
+		}
+		if err := s.death(); err != nil {
+			return err
+		}
+		if s.pushLayer(own) {
+			s.Wake()
+			return nil
+		}
+		select {
+		case <-s.layerRoom:
+		case <-s.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// pushLayer queues a datagram of the layer if there is room.
+func (s *Session) pushLayer(b []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := &s.dgramOut[forLayer]
+	if q.bytes >= layerOutBytes {
+		return false
+	}
+	q.push(b)
+	if q.bytes < layerOutBytes {
+		s.layerRoom.set() // for the next who waits
+	}
+	return true
+}
+
+// ReceiveLayerDatagram returns the next datagram that the layer at the other
+// end has sent; the caller owns it. Without Config.Greeting there are none.
+func (s *Session) ReceiveLayerDatagram(ctx context.Context) ([]byte, error) {
+	b, err := s.layerIn.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.layerInUse.Add(-int64(len(b)))
+	return b[layerPrefix:], nil
+}
 
 func (s *Session) datagramsDue() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.dgramOut) > 0
+	return s.dgramOut[forApps].items.len()+s.dgramOut[forLayer].items.len() > 0
 }
 
 // planDatagrams adds datagrams as far as they fit. One that no longer fits any
 // packet of the path is dropped.
 func (s *Session) planDatagrams(now time.Time) {
+	for b := s.nextDatagram(); b != nil; b = s.nextDatagram() {
+		s.inUse(now)
+		s.plan.ctrl = wire.AppendDatagram(s.plan.ctrl, b)
+		s.plan.eliciting = true
+	}
+}
+
+// nextDatagram returns the next datagram for the packet that is being planned,
+// nil if there is none that fits.
+func (s *Session) nextDatagram() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for {
-		s.mu.Lock()
-		if len(s.dgramOut) == 0 {
-			s.mu.Unlock()
-			return
+		s.dgramTurn ^= 1
+		if s.dgramOut[s.dgramTurn].items.len() == 0 {
+			s.dgramTurn ^= 1
 		}
-		b := s.dgramOut[0]
+		q := &s.dgramOut[s.dgramTurn]
+		if q.items.len() == 0 {
+			return nil
+		}
+		b := q.items.peek()
 		tooLarge := len(b) > s.mtu-datagramOverhead
 		if !tooLarge && len(b)+5 > s.room() && len(s.plan.ctrl) > 0 {
-			s.mu.Unlock()
-			return
+			s.dgramTurn ^= 1 // it is this one's turn in the next packet
+			return nil
 		}
-		s.dgramOut[0] = nil
-		s.dgramOut = s.dgramOut[1:]
-		s.dgramBytes -= len(b)
-		if tooLarge {
-			s.dgramDropped++
+		q.pop()
+		if s.dgramTurn == forLayer && q.bytes < layerOutBytes {
+			s.layerRoom.set()
 		}
-		s.mu.Unlock()
 		if !tooLarge {
-			s.inUse(now)
-			s.plan.ctrl = wire.AppendDatagram(s.plan.ctrl, b)
-			s.plan.eliciting = true
+			return b
 		}
+		s.dgramDropped++
 	}
 }
 
 // receiveDatagram handles a DATAGRAM frame.
 func (s *Session) receiveDatagram(data []byte) {
 	s.inUse(s.lastRecv)
-	if !s.dgramIn.put(bytes.Clone(data)) {
+	if !s.takeDatagram(data) {
 		s.count.DatagramsDropped++
 	}
+}
+
+// takeDatagram queues a datagram for whom it is for and reports whether there
+// was room.
+func (s *Session) takeDatagram(data []byte) bool {
+	if len(data) < layerPrefix || data[0] != 0 || data[1] != 0 {
+		return s.dgramIn.put(bytes.Clone(data))
+	}
+	n := int64(len(data))
+	if s.ep.cfg.Greeting == nil || s.layerInUse.Load()+n > layerInBytes {
+		return false
+	}
+	s.layerInUse.Add(n)
+	if s.layerIn.put(bytes.Clone(data)) {
+		return true
+	}
+	s.layerInUse.Add(-n)
+	return false
 }
 
 // inUse puts off the end of a session that has no streams.
@@ -97,4 +219,19 @@ func (s *Session) inUse(now time.Time) {
 	if s.idle() {
 		s.idleSince = now
 	}
+}
+
+// Hold makes the session count as one with a stream, so that it is kept and
+// asks for signs of life, until release is called: for a layer whose conns are
+// not streams of the session.
+func (s *Session) Hold() (release func()) {
+	s.hold(1)
+	return func() { s.hold(-1) }
+}
+
+func (s *Session) hold(n int) {
+	s.mu.Lock()
+	s.held += n
+	s.mu.Unlock()
+	s.Wake()
 }

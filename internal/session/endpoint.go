@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -39,6 +40,10 @@ type Config struct {
 	Credentials *identity.Credentials
 	// Layer is the name of the reliability layer, which the peer is told.
 	Layer string
+	// Greeting returns what the layer wants the peer's to know before the first
+	// packet, fresh for each session, up to wire.MaxGreeting bytes. If nil, the
+	// layer has nothing to say, and takes no datagrams.
+	Greeting func() ([]byte, error)
 	// Route returns the path by which the switch reaches a peer. Required for
 	// Dial.
 	Route func(peer identity.NodeID) Path
@@ -75,6 +80,21 @@ func (c Config) withDefaults() Config {
 	c.StreamWindow = orElse(c.StreamWindow, 256<<10)
 	c.MaxStreamWindow = max(orElse(c.MaxStreamWindow, 16<<20), c.StreamWindow)
 	return c
+}
+
+// greeting returns the greeting of a new session.
+func (c *Config) greeting() (string, error) {
+	if c.Greeting == nil {
+		return "", nil
+	}
+	b, err := c.Greeting()
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("session: greeting of layer %q: %w", c.Layer, err)
+	case len(b) > wire.MaxGreeting:
+		return "", fmt.Errorf("session: layer %q greets with %d bytes; the limit is %d", c.Layer, len(b), wire.MaxGreeting)
+	}
+	return string(b), nil
 }
 
 func orElse[T int | uint64 | time.Duration](v, other T) T {

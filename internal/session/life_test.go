@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -334,29 +333,36 @@ func TestIdleStreamsCostNothingButKeepAlives(t *testing.T) {
 	})
 }
 
-func TestDatagrams(t *testing.T) {
+func TestALayerThatDoesNotGreetTakesNoDatagrams(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := newPair(t, ten, ten, 1, 1200)
 		defer p.close()
 		a, b := p.dial(t)
-		for _, size := range []int{0, 1, 500, a.MaxDatagram()} {
-			want := bytes.Repeat([]byte{7}, size)
-			if err := a.SendDatagram(want); err != nil {
-				t.Fatal(err)
-			}
-			got, err := b.ReceiveDatagram(t.Context())
-			if err != nil || !bytes.Equal(got, want) {
-				t.Errorf("datagram of %d bytes: got %d, %v", size, len(got), err)
-			}
+		if err := a.SendLayerDatagram(t.Context(), []byte{1}); err != nil {
+			t.Fatal(err)
 		}
-		var large *TooLargeError
-		if err := a.SendDatagram(make([]byte, 1200)); !errors.As(err, &large) || large.Max != a.MaxDatagram() {
-			t.Errorf("too large: %v", err)
+		time.Sleep(time.Second)
+		if n := b.Stats().DatagramsDropped; n != 1 {
+			t.Errorf("%d dropped, want 1", n)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := b.ReceiveDatagram(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("receive without datagrams: %v", err)
+	})
+}
+
+func TestAHeldSessionStays(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPair(t, ten, ten, 1, 1200)
+		defer p.close()
+		a, b := p.dial(t)
+		releaseA, releaseB := a.Hold(), b.Hold()
+		time.Sleep(time.Hour)
+		if a.Err() != nil || b.Err() != nil {
+			t.Fatalf("after an hour: %v and %v", a.Err(), b.Err())
+		}
+		releaseA()
+		releaseB()
+		time.Sleep(6 * time.Minute)
+		if a.Err() == nil || b.Err() == nil {
+			t.Errorf("six minutes after: %v and %v", a.Err(), b.Err())
 		}
 	})
 }

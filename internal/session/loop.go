@@ -69,7 +69,7 @@ func (s *Session) takeQueues(now time.Time) []func(time.Time) {
 	s.commands = nil
 	s.stats = s.count
 	switch {
-	case len(s.streams) > 0:
+	case len(s.streams) > 0 || s.held > 0:
 		s.idleSince = time.Time{}
 	case s.idleSince.IsZero():
 		s.idleSince = now
@@ -270,7 +270,7 @@ func (s *Session) finish() {
 	streams := s.streams
 	s.streams = map[uint64]*Stream{}
 	flushing := s.flushing
-	s.flushing, s.dgramOut = nil, nil
+	s.flushing, s.dgramOut = nil, [2]datagramsOut{}
 	s.mu.Unlock()
 	for _, st := range streams {
 		st.end()
@@ -284,6 +284,7 @@ func (s *Session) finish() {
 	s.accept.close(s.closing.err)
 	s.control.close(s.closing.err)
 	s.dgramIn.close(s.closing.err)
+	s.layerIn.close(s.closing.err)
 	if flushing != nil {
 		close(flushing)
 	}

@@ -151,7 +151,7 @@ func (e *Endpoint) newSession(client bool, peer identity.NodeID, path Path) *Ses
 		ready: make(chan struct{}), done: make(chan struct{}),
 		streams: map[uint64]*Stream{}, path: path,
 		accept: newQueue[*Stream](acceptQueue), control: newQueue[*Stream](controlQueue),
-		dgramIn: newQueue[[]byte](datagramQueue),
+		dgramIn: newQueue[[]byte](datagramQueue), layerIn: newQueue[[]byte](layerInQueue), layerRoom: newSignal(),
 	}
 	for s.localID == 0 {
 		s.localID = rand.Uint64()
@@ -187,9 +187,13 @@ func (e *Endpoint) start(s *Session) {
 
 // begin sets up keys and TLS.
 func (s *Session) begin() (err error) {
+	params, err := s.ownParams()
+	if err != nil {
+		return err
+	}
 	cfg := handshake.Config{
 		Credentials: s.ep.cfg.Credentials,
-		Params:      s.ownParams(),
+		Params:      params,
 		Check:       s.checkPeer,
 	}
 	sp := &s.spaces[wire.SpaceInitial]
@@ -217,17 +221,24 @@ func (s *Session) checkPeer(p identity.Peer) error {
 }
 
 // ownParams encodes this side's transport parameters.
-func (s *Session) ownParams() []byte {
+func (s *Session) ownParams() ([]byte, error) {
 	cfg := &s.ep.cfg
+	greeting, err := cfg.greeting()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.greeting = greeting
+	s.mu.Unlock()
 	p := wire.Params{
 		Src: s.localID, ResetToken: s.ep.resetToken(s.localID), Instance: s.ep.instance,
 		MaxData: s.recvMax, MaxStream: cfg.StreamWindow, MaxStreams: cfg.MaxStreams,
-		MaxAckDelay: maxAckDelay, MaxDatagram: frame.MaxPacket, Layer: cfg.Layer,
+		MaxAckDelay: maxAckDelay, MaxDatagram: frame.MaxPacket, Layer: cfg.Layer, Greeting: greeting,
 	}
 	if !s.client {
 		p.OrigDst = s.origDst
 	}
-	return p.Append(nil)
+	return p.Append(nil), nil
 }
 
 // entry returns what the endpoint has of a peer. e.mu is held.

@@ -77,6 +77,8 @@ type Session struct {
 	window      atomic.Uint64 // session receive window
 	creditDue   atomic.Uint64 // credit at which MAX_DATA is due
 	maxDatagram atomic.Int64  // largest packet of the path
+	layerInUse  atomic.Int64  // bytes in layerIn
+	layerRoom   signal        // there may be room in dgramOut[forLayer]
 
 	mu           sync.Mutex // guards what follows, up to the owner's part
 	dirty        []*Stream  // streams with something to send
@@ -93,8 +95,11 @@ type Session struct {
 	accept       queue[*Stream]
 	control      queue[*Stream]
 	dgramIn      queue[[]byte]
-	dgramOut     [][]byte
-	dgramBytes   int
+	layerIn      queue[[]byte]
+	dgramOut     [2]datagramsOut // forApps, forLayer
+	dgramTurn    int             // who comes next
+	held         int             // see Hold
+	greeting     string          // of this side
 	dgramDropped uint64
 
 	// Below: owned by the session's goroutine.
@@ -187,6 +192,14 @@ func (s *Session) PeerLayer() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.params.Layer
+}
+
+// Greetings returns what the layers of both sides told each other in the
+// handshake.
+func (s *Session) Greetings() (own, peers []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return []byte(s.greeting), []byte(s.params.Greeting)
 }
 
 // Initiator is true on exactly one of the two sides.

@@ -21,12 +21,16 @@ const (
 	paramMaxDatagram = 0x20   // number
 	paramInstance    = 0x4000 // 8 bytes
 	paramLayer       = 0x4001 // text
+	paramGreeting    = 0x4002 // bytes
 )
 
 // Limits of what parameters may say.
 const (
 	maxParams    = 64 // in all, unknown ones included
 	maxLayerName = 32 // bytes
+	// MaxGreeting is how many bytes the layer may say in the handshake: little
+	// beside what the certificates take.
+	MaxGreeting = 1 << 10
 	// endAckDelay is what every acknowledgement delay is below (RFC 9000
 	// section 18.2).
 	endAckDelay = 1 << 14 * time.Millisecond
@@ -46,6 +50,7 @@ type Params struct {
 	MaxDatagram uint64              // largest DATAGRAM frame that the sender takes; 0 is none
 	Instance    uint64              // random for each start of a node
 	Layer       string              // name of the reliability layer, at most 32 bytes
+	Greeting    string              // bytes from the layer to the peer's, at most MaxGreeting
 }
 
 // Append appends p. No number exceeds MaxVarint.
@@ -69,6 +74,9 @@ func (p *Params) Append(b []byte) []byte {
 	number(paramMaxDatagram, p.MaxDatagram)
 	u64(paramInstance, p.Instance)
 	fixed(paramLayer, []byte(p.Layer))
+	if len(p.Greeting) > 0 {
+		fixed(paramGreeting, []byte(p.Greeting))
+	}
 	return b
 }
 
@@ -135,6 +143,11 @@ func (p *Params) set(id uint64, v []byte) (err error) {
 			return ErrMalformed
 		}
 		p.Layer = string(v)
+	case paramGreeting:
+		if len(v) > MaxGreeting {
+			return ErrMalformed
+		}
+		p.Greeting = string(v)
 	}
 	return err
 }

@@ -17,6 +17,7 @@ func randomParams(rng *rand.Rand) Params {
 		MaxData: number(), MaxStream: number(), MaxStreams: number(), MaxDatagram: number(),
 		MaxAckDelay: time.Duration(rng.IntN(1<<14)) * time.Millisecond,
 		Layer:       strings.Repeat("n", rng.IntN(maxLayerName+1)),
+		Greeting:    strings.Repeat("\x00\xff", rng.IntN(MaxGreeting/2+1)),
 	}
 	binary.BigEndian.PutUint64(p.ResetToken[:], rng.Uint64())
 	if rng.IntN(2) == 0 {
@@ -72,6 +73,7 @@ func TestMalformedParamsAreRefused(t *testing.T) {
 		"twice":                  append(bytes.Clone(good), param(paramLayer, 'a')...),
 		"unknown one twice":      join(good, param(0x21), param(0x21)),
 		"too many":               append(bytes.Clone(good), many...),
+		"long greeting":          append(bytes.Clone(good), param(paramGreeting, make([]byte, MaxGreeting+1)...)...),
 		"short session ID":       append(bytes.Clone(good), param(paramOrigDst, 1, 2, 3)...),
 		"long number":            append(bytes.Clone(good), param(paramOrigDst, 0, 0, 0, 0, 0, 0, 0, 0, 0)...),
 		"token of 15 bytes":      bytes.Replace(good, param(paramResetToken, make([]byte, 16)...), param(paramResetToken, make([]byte, 15)...), 1),

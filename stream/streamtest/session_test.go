@@ -57,7 +57,7 @@ func credentials(t testing.TB) *identity.Credentials {
 
 // sessions returns both ends of a session over a path with an impairment in
 // each direction.
-func sessions(t testing.TB, layer string, imp simnet.Impairment, maxPacket int) (a, b *session.Session, stop func()) {
+func sessions(t testing.TB, layer stream.Layer, imp simnet.Impairment, maxPacket int) (a, b *session.Session, stop func()) {
 	t.Helper()
 	var ends [2]*session.Endpoint
 	paths := [2]*wirePath{{max: maxPacket}, {max: maxPacket}}
@@ -66,8 +66,11 @@ func sessions(t testing.TB, layer string, imp simnet.Impairment, maxPacket int) 
 		creds := credentials(t)
 		cfg := session.Config{
 			Credentials: creds,
-			Layer:       layer,
+			Layer:       layer.Name(),
 			Route:       func(identity.NodeID) session.Path { return paths[i] },
+		}
+		if g, ok := layer.(stream.Greeter); ok {
+			cfg.Greeting = g.Greeting
 		}
 		if i == 1 {
 			cfg.OnSession = func(s *session.Session) { accepted <- s }
@@ -109,7 +112,7 @@ func pairs(layer stream.Layer, imp simnet.Impairment, maxPacket int) func(testin
 	log.SetOutput(io.Discard)
 	return func(t testing.TB) *streamtest.Pair {
 		t.Helper()
-		a, b, stop := sessions(t, layer.Name(), imp, maxPacket)
+		a, b, stop := sessions(t, layer, imp, maxPacket)
 		start := func(s *session.Session) stream.Mux {
 			m, err := layer.Start(stream.FromSession(s), log)
 			if err != nil {

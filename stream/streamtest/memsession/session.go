@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/stream"
@@ -19,8 +20,8 @@ const (
 
 const (
 	window      = 256 << 10 // bytes that a stream buffers in each direction
-	maxDatagram = 1200
-	datagrams   = 64 // datagrams that wait to be received; more are dropped
+	maxDatagram = 1200      // unless SetMaxDatagram says otherwise
+	datagrams   = 64        // that wait to be received before SendDatagram waits
 )
 
 // A Session is one end. It implements [stream.Session].
@@ -30,6 +31,9 @@ type Session struct {
 	other       *Session
 	inbox       chan []byte
 	done        chan struct{}
+	largest     atomic.Int64 // datagram
+	held        atomic.Int64
+	greeting    []byte
 
 	mu      *sync.Mutex   // guards both ends and all their streams
 	changed chan struct{} // closed and replaced when something below changes
@@ -51,9 +55,36 @@ func New() (a, b *Session) {
 		s.done = make(chan struct{})
 		s.changed = make(chan struct{})
 		s.open = map[*pair]bool{}
+		s.largest.Store(maxDatagram)
 	}
 	return a, b
 }
+
+// NewFor is New for the sessions of a layer that greets.
+func NewFor(layer stream.Greeter) (a, b *Session, err error) {
+	a, b = New()
+	for _, s := range []*Session{a, b} {
+		if s.greeting, err = layer.Greeting(); err != nil {
+			return nil, nil, err
+		}
+	}
+	return a, b, nil
+}
+
+// Greetings returns what the layer said for either end.
+func (s *Session) Greetings() (own, peers []byte) { return s.greeting, s.other.greeting }
+
+// Greet replaces what the layer said for this end, before it is started.
+func (s *Session) Greet(b []byte) { s.greeting = b }
+
+// Hold counts who holds the session, for Held.
+func (s *Session) Hold() (release func()) {
+	s.held.Add(1)
+	return func() { s.held.Add(-1) }
+}
+
+// Held returns how often the session is held.
+func (s *Session) Held() int { return int(s.held.Load()) }
 
 // LocalID and PeerID name the ends.
 func (s *Session) LocalID() identity.NodeID { return s.local }
@@ -136,20 +167,32 @@ func (s *Session) AcceptStream(ctx context.Context) (stream.Stream, error) {
 	}
 }
 
-// SendDatagram queues a copy of b for the peer, or drops it.
-func (s *Session) SendDatagram(b []byte) error {
-	if len(b) > maxDatagram {
-		return fmt.Errorf("datagram of %d bytes is larger than %d", len(b), maxDatagram)
+// SendDatagram queues a copy of b for the peer.
+func (s *Session) SendDatagram(ctx context.Context, b []byte) error {
+	if n := s.MaxDatagram(); len(b) > n {
+		return fmt.Errorf("datagram of %d bytes is larger than %d", len(b), n)
 	}
+	own := append([]byte(nil), b...)
 	select {
-	case s.other.inbox <- append([]byte(nil), b...):
+	case s.other.inbox <- own:
+		return nil
 	default:
 	}
-	return nil
+	select {
+	case s.other.inbox <- own:
+		return nil
+	case <-s.done:
+		return s.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // MaxDatagram is the largest datagram.
-func (s *Session) MaxDatagram() int { return maxDatagram }
+func (s *Session) MaxDatagram() int { return int(s.largest.Load()) }
+
+// SetMaxDatagram makes the path of this end's datagrams wider or narrower.
+func (s *Session) SetMaxDatagram(n int) { s.largest.Store(int64(n)) }
 
 // ReceiveDatagram returns the next datagram.
 func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {

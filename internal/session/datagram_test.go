@@ -1,0 +1,120 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weftnet/weft/internal/simnet"
+)
+
+func TestDatagrams(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPair(t, ten, ten, 1, 1200)
+		defer p.close()
+		a, b := p.dial(t)
+		for _, size := range []int{0, 1, 500, a.MaxDatagram()} {
+			want := bytes.Repeat([]byte{7}, size)
+			if err := a.SendDatagram(want); err != nil {
+				t.Fatal(err)
+			}
+			got, err := b.ReceiveDatagram(t.Context())
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("datagram of %d bytes: got %d, %v", size, len(got), err)
+			}
+		}
+		var large *TooLargeError
+		if err := a.SendDatagram(make([]byte, 1200)); !errors.As(err, &large) || large.Max != a.MaxDatagram() {
+			t.Errorf("too large: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := b.ReceiveDatagram(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("receive without datagrams: %v", err)
+		}
+	})
+}
+
+// greeting configures a layer that greets, each time with something else.
+func greeting() Config {
+	var n atomic.Int32
+	return Config{Greeting: func() ([]byte, error) { return []byte{byte(n.Add(1))}, nil }}
+}
+
+func TestLayersGreetInTheHandshake(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPairWith(t, ten, ten, 1, 1200, greeting())
+		defer p.close()
+		a, b := p.dial(t)
+		ownA, peersA := a.Greetings()
+		ownB, peersB := b.Greetings()
+		if !bytes.Equal(ownA, peersB) || !bytes.Equal(ownB, peersA) || len(ownA) == 0 {
+			t.Errorf("a said %x and heard %x, b said %x and heard %x", ownA, peersA, ownB, peersB)
+		}
+	})
+}
+
+func TestALayersDatagramsAreApart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPairWith(t, ten, ten, 1, 1200, greeting())
+		defer p.close()
+		a, b := p.dial(t)
+		for i := range 10 {
+			if err := a.SendDatagram([]byte{1, 0, byte(i)}); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.SendLayerDatagram(t.Context(), []byte{byte(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 10 {
+			if got, err := b.ReceiveDatagram(t.Context()); err != nil || !bytes.Equal(got, []byte{1, 0, byte(i)}) {
+				t.Errorf("application got %x, %v", got, err)
+			}
+			if got, err := b.ReceiveLayerDatagram(t.Context()); err != nil || !bytes.Equal(got, []byte{byte(i)}) {
+				t.Errorf("layer got %x, %v", got, err)
+			}
+		}
+		var large *TooLargeError
+		if err := a.SendLayerDatagram(t.Context(), make([]byte, a.MaxLayerDatagram()+1)); !errors.As(err, &large) || large.Max != a.MaxLayerDatagram() {
+			t.Errorf("too large: %v", err)
+		}
+	})
+}
+
+// A full queue makes the layer wait and loses nothing.
+func TestALayersDatagramsWaitForRoom(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		slow := simnet.Impairment{Delay: 10 * time.Millisecond, Rate: 1 << 20}
+		p := newPairWith(t, slow, slow, 1, 1200, greeting())
+		defer p.close()
+		a, b := p.dial(t)
+		const datagrams = 1000
+		go func() {
+			for range datagrams {
+				if err := a.SendLayerDatagram(t.Context(), make([]byte, 1000)); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		for range datagrams {
+			if _, err := b.ReceiveLayerDatagram(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		var err error
+		for range 2 * layerOutBytes / 1000 {
+			if err = a.SendLayerDatagram(ended, make([]byte, 1000)); err != nil {
+				break
+			}
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("without room and with an ended context: %v", err)
+		}
+	})
+}
