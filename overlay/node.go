@@ -38,6 +38,7 @@ type Node struct {
 	sw          *switchboard.Switch
 	ep          *session.Endpoint
 	hooks       *relayhost.Hooks
+	dialLink    link.Dial
 	uplinks     *uplink.Set
 	ports       *listener.Table
 	packets     *packetTable
@@ -100,9 +101,10 @@ func New(cfg Config) (*Node, error) {
 	if n.ep, err = session.NewEndpoint(n.sessionConfig()); err != nil {
 		return nil, err
 	}
+	n.dialLink = cfg.linkDialer(link.Hello{Network: link.TagOf(credentials.Network().ID()), Node: id})
 	n.uplinks = uplink.New(uplink.Config{
 		Relays:       cfg.Relays,
-		Dial:         cfg.linkDialer(link.Hello{Network: link.TagOf(credentials.Network().ID()), Node: id}),
+		Dial:         n.dialLink,
 		Registration: func() control.Register { return control.Register{Names: credentials.Names()} },
 		Logger:       n.log,
 	}, n.sw, n.ep)
@@ -151,7 +153,7 @@ func (n *Node) Name() string { return n.cfg.Name }
 // RelayHost is for package relay, which makes a node a relay.
 func (n *Node) RelayHost() relayhost.Parts {
 	return relayhost.Parts{
-		Switch: n.sw, Endpoint: n.ep, Credentials: n.credentials, Hooks: n.hooks, Logger: n.log,
+		Switch: n.sw, Endpoint: n.ep, Credentials: n.credentials, Hooks: n.hooks, Dial: n.dialLink, Logger: n.log,
 	}
 }
 

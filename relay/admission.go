@@ -32,6 +32,7 @@ type slot struct {
 	a      *admission
 	addr   string
 	linked bool
+	relay  bool // does not count as a link any more
 }
 
 func newAdmission(maxLinks, maxPerAddress, maxPrefaces int) *admission {
@@ -81,16 +82,32 @@ func (s *slot) link() link.Status {
 	return link.StatusOK
 }
 
+// exempt makes the slot that of a link to another relay, which counts for its
+// address only: neither MaxLinks nor who waits for the nodes to leave shall care.
+func (s *slot) exempt() {
+	a := s.a
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.linked && !s.relay {
+		s.relay = true
+		a.links--
+		a.checkEmpty()
+	}
+}
+
 // leave gives the place up.
 func (s *slot) leave() {
 	a := s.a
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	u := a.addresses[s.addr]
-	if s.linked {
+	switch {
+	case s.relay:
+		u.links--
+	case s.linked:
 		a.links--
 		u.links--
-	} else {
+	default:
 		a.prefaces--
 		u.prefaces--
 	}

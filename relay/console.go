@@ -7,11 +7,14 @@ import (
 
 	"github.com/weftnet/weft/gossip"
 	"github.com/weftnet/weft/internal/control"
+	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/session"
+	"github.com/weftnet/weft/stream"
 )
 
 // A console serves the control streams of one session, one at a time: a new
-// one ends the one before.
+// one ends the one before. With another relay it also serves a stream of the
+// backbone, in the same way.
 type console struct {
 	relay   *relay
 	session *session.Session
@@ -39,30 +42,72 @@ func (r *relay) Established(s *session.Session) {
 	})
 }
 
-// run serves control streams until the session or ctx ends.
+// run serves streams until the session or ctx ends.
 func (c *console) run(ctx context.Context) {
-	var wg sync.WaitGroup
-	end := func() {}
-	defer func() {
-		end()
-		wg.Wait()
-	}()
+	requests, mesh := newTurn(ctx), newTurn(ctx)
+	defer requests.end()
+	defer mesh.end()
 	for {
 		stream, err := c.session.AcceptControl(ctx)
 		if err != nil {
 			return
 		}
-		end()
-		wg.Wait()
-		if err := stream.Accept(); err != nil {
+		if stream.Kind() == session.KindMesh {
+			c.takeMesh(stream, mesh)
 			continue
 		}
-		sctx, cancel := context.WithCancel(ctx)
-		end = cancel
-		server := control.NewServer(stream, c)
-		c.use(server)
-		wg.Go(func() { c.serve(sctx, server) })
+		c.takeControl(stream, requests)
 	}
+}
+
+func (c *console) takeControl(s *session.Stream, t *turn) {
+	t.end()
+	if err := s.Accept(); err != nil {
+		return
+	}
+	server := control.NewServer(s, c)
+	c.use(server)
+	t.begin(func(ctx context.Context) { c.serve(ctx, server) })
+}
+
+// takeMesh serves a stream of the backbone if the peer may belong to it.
+func (c *console) takeMesh(s *session.Stream, t *turn) {
+	if !c.session.Peer().Has(identity.RoleRelay) {
+		c.relay.stats.refusedMesh.Add(1)
+		_ = s.Refuse(uint64(stream.CodeNotAllowed))
+		return
+	}
+	t.end()
+	if err := s.Accept(); err != nil {
+		return
+	}
+	t.begin(func(ctx context.Context) {
+		err := c.relay.converse(ctx, s, false)
+		c.relay.log.WithError(err).WithField("peer", c.session.Peer().ID.String()).Debug("stream of the backbone ended")
+		_ = s.Close()
+	})
+}
+
+// A turn runs one function at a time, in a goroutine of its own.
+type turn struct {
+	parent context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+func newTurn(ctx context.Context) *turn { return &turn{parent: ctx, cancel: func() {}} }
+
+// begin runs f until it returns, or end is called.
+func (t *turn) begin(f func(context.Context)) {
+	ctx, cancel := context.WithCancel(t.parent)
+	t.cancel = cancel
+	t.wg.Go(func() { f(ctx) })
+}
+
+// end ends what runs, and waits for it.
+func (t *turn) end() {
+	t.cancel()
+	t.wg.Wait()
 }
 
 // use makes server the present one.

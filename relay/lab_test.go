@@ -94,7 +94,10 @@ func (l *lab) node(host string, c *identity.Credentials) *node {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	n.parts = relayhost.Parts{Switch: sw, Endpoint: ep, Credentials: c, Hooks: hooks, Logger: log.WithField("host", host)}
+	n.parts = relayhost.Parts{
+		Switch: sw, Endpoint: ep, Credentials: c, Hooks: hooks, Logger: log.WithField("host", host),
+		Dial: l.net.Dialer(host, link.Hello{Network: link.TagOf(c.Network().ID()), Node: c.Key().ID()}),
+	}
 	return n
 }
 

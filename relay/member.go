@@ -22,6 +22,7 @@ const (
 // A member is an accepted link and, once proven, the node at its other end.
 type member struct {
 	port   *switchboard.Port
+	slot   *slot
 	prove  func()        // closes proven
 	proven chan struct{} // closed when somebody has proven to be there
 
@@ -59,7 +60,7 @@ func (r *relay) serveEntered(ctx context.Context, c link.PrefaceConn, s *slot) {
 		return
 	}
 	r.stats.accepted.Add(1)
-	m := r.join(c, hello)
+	m := r.join(c, hello, s)
 	defer r.part(m)
 	r.hold(m)
 }
@@ -91,8 +92,8 @@ func (r *relay) decide(h link.Hello, s *slot) link.Status {
 }
 
 // join attaches an accepted link to the switch.
-func (r *relay) join(c link.PrefaceConn, hello link.Hello) *member {
-	m := &member{proven: make(chan struct{})}
+func (r *relay) join(c link.PrefaceConn, hello link.Hello, s *slot) *member {
+	m := &member{slot: s, proven: make(chan struct{})}
 	m.prove = sync.OnceFunc(func() { close(m.proven) })
 	r.mu.Lock() // before somebody can prove to be there
 	defer r.mu.Unlock()
@@ -107,6 +108,9 @@ func (r *relay) part(m *member) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.members, m.port)
+	if m.port.Trusted() {
+		r.leftLocked(m.port, m.id)
+	}
 	r.detach(m)
 }
 
@@ -143,6 +147,10 @@ func (r *relay) hold(m *member) {
 // Bound implements relayhost.Watcher: peer has proven to be at the other end
 // of port. The error says that its node ID belongs to another key.
 func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
+	trusted := peer.Has(identity.RoleRelay)
+	if trusted {
+		port.Trust()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.members[port]
@@ -158,6 +166,10 @@ func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
 		m.id = peer.ID
 	}
 	r.nodes[peer.ID] = m
+	if trusted {
+		r.joinedLocked(nil, port, peer.ID)
+		m.slot.exempt()
+	}
 	m.prove()
 	return nil
 }

@@ -42,12 +42,16 @@ type relay struct {
 	members  map[*switchboard.Port]*member
 	nodes    map[identity.NodeID]*member // by who has proven to be there
 	consoles map[*session.Session]*console
+	trunks   map[identity.NodeID][]trunk // links to other relays, oldest first
+
+	peers []*peer // of Server.Peers
 }
 
 type counters struct {
-	accepted, unproven, conflicts                  atomic.Uint64
-	refusedAddress, refusedBusy, refusedNetwork    atomic.Uint64
-	refusedPreface, acceptErrors, controlMalformed atomic.Uint64
+	accepted, unproven, conflicts               atomic.Uint64
+	refusedAddress, refusedBusy, refusedNetwork atomic.Uint64
+	refusedPreface, refusedMesh                 atomic.Uint64
+	acceptErrors, controlMalformed              atomic.Uint64
 }
 
 // newRelay makes the server's node forward.
@@ -73,18 +77,30 @@ func newRelay(s *Server) *relay {
 		members:  make(map[*switchboard.Port]*member),
 		nodes:    make(map[identity.NodeID]*member),
 		consoles: make(map[*session.Session]*console),
+		trunks:   make(map[identity.NodeID][]trunk),
 	}
 	if r.directory == nil {
 		r.directory = gossip.NewDirectory(gossip.DirectoryConfig{})
+	}
+	if err := r.Credentials.TakeRole(identity.RoleRelay); err != nil {
+		r.log.WithError(err).Warn("other relays will not take this one for a relay")
 	}
 	r.listSelf()
 	r.Hooks.Watch(r)
 	for _, sess := range r.Endpoint.Sessions() {
 		r.Established(sess)
 	}
-	r.Switch.SetForwarding(&switchboard.Forwarding{Limits: switchboard.Limits{
-		BytesPerSecond: s.BytesPerSecond, PacketsPerSecond: s.PacketsPerSecond,
-	}})
+	r.Switch.SetForwarding(&switchboard.Forwarding{
+		Limits: switchboard.Limits{
+			BytesPerSecond: s.BytesPerSecond, PacketsPerSecond: s.PacketsPerSecond,
+		},
+		NextHop: r.nextHop,
+	})
+	for _, addr := range s.Peers {
+		p := newPeer(r, addr)
+		r.peers = append(r.peers, p)
+		r.spawn(func() { p.run(ctx) })
+	}
 	return r
 }
 

@@ -40,7 +40,14 @@ type Server struct {
 	// limits.
 	Directory *gossip.Directory
 
-	// MaxLinks is how many links are accepted; further diallers are told that
+	// Peers are the addresses of other relays, as overlay.Config.Relays has them.
+	// The relay keeps a link to each, and forwards to the nodes that are attached
+	// there. It suffices if one of two relays knows the other's address; one that
+	// leads to this relay itself does no harm, so that all relays can have the
+	// same list. Empty: none but those that dial this one.
+	Peers []string
+
+	// MaxLinks is how many links of nodes are accepted; further diallers are told that
 	// the relay is busy. Zero: 16384. Negative: no limit.
 	MaxLinks int
 	// MaxLinksPerAddress is how many of them may come from one IPv4 address or

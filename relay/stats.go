@@ -18,6 +18,9 @@ type Stats struct {
 
 	AcceptErrors     uint64 // of listeners
 	ControlMalformed uint64 // control streams that broke the protocol
+	RefusedMesh      uint64 // streams of the backbone from nodes that are no relays
+
+	Relays []PeerStatus // see [Server.Relays]
 
 	Forwarded      uint64 // frames, by the node's switch
 	ForwardedBytes uint64
@@ -33,7 +36,8 @@ func (s *Server) Stats() Stats {
 	r.mu.Unlock()
 	moved := r.Switch.Counters()
 	return Stats{
-		Links: links, Nodes: nodes, Prefaces: prefaces,
+		Relays: s.Relays(),
+		Links:  links, Nodes: nodes, Prefaces: prefaces,
 		Accepted:         r.stats.accepted.Load(),
 		RefusedAddress:   r.stats.refusedAddress.Load(),
 		RefusedPreface:   r.stats.refusedPreface.Load(),
@@ -43,6 +47,7 @@ func (s *Server) Stats() Stats {
 		Conflicts:        r.stats.conflicts.Load(),
 		AcceptErrors:     r.stats.acceptErrors.Load(),
 		ControlMalformed: r.stats.controlMalformed.Load(),
+		RefusedMesh:      r.stats.refusedMesh.Load(),
 		Forwarded:        moved.Forwarded, ForwardedBytes: moved.ForwardedBytes,
 		Directory: r.directory.Stats(),
 	}

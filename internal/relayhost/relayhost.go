@@ -10,16 +10,19 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/link"
 	"github.com/weftnet/weft/internal/session"
 	"github.com/weftnet/weft/internal/switchboard"
 )
 
-// Parts are what a relay needs of the node that it runs on. All are required.
+// Parts are what a relay needs of the node that it runs on. All are required,
+// but Dial only by a relay that has peers.
 type Parts struct {
 	Switch      *switchboard.Switch
 	Endpoint    *session.Endpoint
 	Credentials *identity.Credentials
 	Hooks       *Hooks
+	Dial        link.Dial // reaches other relays, as the node reaches its own
 	Logger      logrus.FieldLogger
 }
 

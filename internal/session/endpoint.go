@@ -24,8 +24,8 @@ import (
 const (
 	// acceptQueue is how many streams of a session may wait for AcceptStream.
 	acceptQueue = 1024
-	// controlQueue is the same for AcceptControl: a node needs one, and a node
-	// that is no relay never takes any.
+	// controlQueue is the same for AcceptControl: a node needs one, another relay
+	// two, and a node that is no relay never takes any.
 	controlQueue = 4
 	// resetsPerSecond bounds the stateless resets that an endpoint sends.
 	resetsPerSecond = 100

@@ -52,6 +52,7 @@ type Kind uint32
 const (
 	KindControl Kind = 0x10000 // the control protocol between a node and its relay
 	KindLayer   Kind = 0x10001 // the one stream that carries a layer such as yamux
+	KindMesh    Kind = 0x10002 // the gossip between two relays of a backbone
 	KindMax     Kind = 0x1ffff // larger kinds are refused
 )
 
@@ -269,10 +270,10 @@ func (s *Session) tryOpen(k Kind) (*Stream, error) {
 }
 
 // AcceptStream returns the next stream that the peer opened, of any kind but
-// KindControl. The caller answers with Stream.Accept or Stream.Refuse.
+// KindControl and KindMesh. The caller answers with Stream.Accept or Stream.Refuse.
 func (s *Session) AcceptStream(ctx context.Context) (*Stream, error) { return s.accept.get(ctx) }
 
-// AcceptControl is AcceptStream for KindControl.
+// AcceptControl is AcceptStream for KindControl and KindMesh: what relays take.
 func (s *Session) AcceptControl(ctx context.Context) (*Stream, error) { return s.control.get(ctx) }
 
 // CloseWithError ends the session at once and tells the peer. Streams fail.

@@ -92,7 +92,7 @@ func (s *Session) announce(st *Stream, kind Kind) {
 	}
 	st.kind = kind
 	queue := &s.accept
-	if kind == KindControl {
+	if kind == KindControl || kind == KindMesh {
 		queue = &s.control
 	}
 	if kind > KindMax || !queue.put(st) {
