@@ -9,6 +9,15 @@
 //	...
 //	err := server.Shutdown(ctx)
 //
+// # Several relays
+//
+// Relays that know each other ([Server] field Peers) form a backbone: each keeps
+// a link to the others and forwards frames for the nodes that are attached
+// there. A link between two relays is trusted once a session has proven that
+// both are members of the network with the role "relay", which a Server takes
+// for its node. Whoever knows the network's secret can take it; in an open
+// network everybody can.
+//
 // # What a relay does about bad neighbours
 //
 // A link is accepted after its first 22 bytes, which name the network, and

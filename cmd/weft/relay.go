@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/weftnet/weft/internal/link"
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/relay"
 )
@@ -38,15 +39,20 @@ other through it and exchange sealed packets over it, which it cannot read.
 Any node with the network's secret can be one.
 
 SIGTERM and SIGINT end it: the nodes are told, and have some time to go to
-another relay. A second signal ends it at once.`,
+another relay. A second signal ends it at once.
+
+Several relays that are each other's --peer form a backbone: nodes of one reach
+those of all others. It is enough if one of two relays knows the other.`,
 		Example: `  export WEFT_SECRET=$(weft secret)
-  weft relay --listen :9999 --state /var/lib/weft`,
+  weft relay --listen :9999 --state /var/lib/weft
+  weft relay --listen :9999 --peer relay-1.example.org:9999`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&r.listen, "listen", ":9999", "TCP `address` for links; with port 0 the system picks one")
 	f.StringVar(&r.addrFile, "addr-file", "", "`file` to write the address to, once the relay listens there")
+	f.StringSliceVar(&r.server.Peers, "peer", nil, "`host:port` of another relay of the network, to which nodes of this one are then connected; may be repeated")
 	f.DurationVar(&r.grace, "grace", defaultGrace, "how long nodes have to leave when the relay stops")
 	f.IntVar(&r.server.MaxLinks, "max-links", 0, fmt.Sprintf("how many links are accepted (default %d, negative: no limit)", relay.DefaultMaxLinks))
 	f.IntVar(&r.server.BytesPerSecond, "bytes-per-second", 0, "how many bytes are forwarded for each node (default no limit)")
@@ -59,6 +65,11 @@ another relay. A second signal ends it at once.`,
 func (r *relayCommand) run(cmd *cobra.Command) error {
 	if r.server.BytesPerSecond < 0 || r.server.PacketsPerSecond < 0 {
 		return usage(cmd, errors.New("how much may be forwarded? Say a positive limit, or 0 for none"))
+	}
+	for _, addr := range r.server.Peers {
+		if _, err := link.ParseAddr(addr); err != nil {
+			return usage(cmd, fmt.Errorf("where is the other relay? %w", err))
+		}
 	}
 	cfg, err := r.config(cmd, logrus.InfoLevel)
 	if err != nil {

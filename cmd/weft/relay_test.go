@@ -70,6 +70,10 @@ func TestRelayLimits(t *testing.T) {
 	if code != exitUsage || !strings.Contains(stderr, "Say a positive limit") {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
+	_, stderr, code = weft(t, "relay", "--open", "--peer", "nowhere")
+	if code != exitUsage || !strings.Contains(stderr, "where is the other relay?") {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
 }
 
 // A child is the command in a process of its own.
