@@ -21,6 +21,7 @@ var layers = []layer{
 	{[]string{"internal/relayhost"}, "what a node opens to the relay.Server that runs on it"},
 	{[]string{"internal/uplink"}, "how a node finds relays and stays attached to them"},
 	{[]string{"internal/control"}, "the protocol between a node and its relay, spoken on a session"},
+	{[]string{"internal/layertest"}, "pairs of layers on sessions of every kind, for the suite's own test and for integration/matrix"},
 	{[]string{"stream/streamtest"}, "the conformance suite that every reliability layer passes"},
 	{[]string{"stream/native", "stream/yamux", "stream/sctp"}, "the reliability layers, which know a session only by the interface in stream"},
 	{[]string{"stream"}, "the seam between sessions and reliability layers"},
@@ -46,7 +47,7 @@ var reserved = []struct {
 	{"internal/handshake", []string{"internal/session"}, "it is a part of the session, whose goroutine owns its state"},
 	{"internal/recovery", []string{"internal/session"}, "it is a part of the session, whose goroutine owns its state"},
 	{"internal/wire", []string{"internal/session", "internal/recovery", "internal/handshake"}, "only the ends of a session read what it seals"},
-	{"internal/simnet", []string{"overlaytest"}, "programs run on real networks"},
+	{"internal/simnet", []string{"overlaytest", "internal/layertest"}, "programs run on real networks"},
 }
 
 // owners says which folder may import a third-party module. A module that can

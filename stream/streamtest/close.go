@@ -2,6 +2,7 @@ package streamtest
 
 import (
 	"io"
+	"time"
 
 	"github.com/weftnet/weft/stream"
 )
@@ -10,7 +11,9 @@ var closeCases = []testCase{
 	{name: "CloseWriteLeavesTheOtherDirection", run: testHalfClose},
 	{name: "CloseReadLeavesTheOtherDirection", run: testCloseRead},
 	{name: "BothSidesCloseWrite", run: testBothHalfClose},
+	{name: "SilenceEndsNothing", run: testSilence},
 	{name: "CloseDeliversWhatWasWritten", run: testCloseDelivers},
+	{name: "CloseDeliversDespiteUnreadData", run: testCloseUnread},
 	{name: "CloseReleasesOwnCalls", run: testCloseReleasesOwn},
 	{name: "CloseReleasesThePeersWriter", run: func(l *lab) { testReaderGoes(l, stream.Conn.Close) }},
 	{name: "CloseReadReleasesThePeersWriter", run: func(l *lab) { testReaderGoes(l, stream.Conn.CloseRead) }},
@@ -92,6 +95,52 @@ func testCloseDelivers(l *lab) {
 	if all := <-got; string(all) != string(data) {
 		l.Errorf("%d bytes of %d arrived, or others", len(all), len(data))
 	}
+}
+
+// testSilence leaves conns alone before, between and after the half-closes of
+// both sides.
+func testSilence(l *lab) {
+	a, b := l.conns()
+	c, d := l.conns() // is never written to before the end
+	l.rest()
+	l.roundTrip(a, b)
+	l.send(a, "request")
+	a.CloseWrite()
+	l.expect(b, "request")
+	l.expectEOF(b)
+	l.rest()
+	l.send(b, "response")
+	l.expect(a, "response")
+	l.rest()
+	b.CloseWrite()
+	l.expectEOF(a)
+	l.rest()
+	l.expectEOF(a)
+	l.expectEOF(b)
+	l.roundTrip(c, d)
+}
+
+// rest lets Config.Silence pass.
+func (l *lab) rest() {
+	timer := time.NewTimer(l.cfg.Silence / 4)
+	defer timer.Stop()
+	<-timer.C
+}
+
+// testCloseUnread closes a conn that has unread data. Other than with TCP, which
+// resets the conn then, what was written before arrives.
+func testCloseUnread(l *lab) {
+	a, b := l.conns()
+	l.send(b, "x nobody reads this")
+	l.expect(a, "x") // so the rest has come, too
+	data := pattern(100_000)
+	l.send(a, string(data))
+	if err := a.Close(); err != nil {
+		l.Fatalf("Close: %v", err)
+	}
+	l.expect(b, string(data))
+	l.expectEOF(b)
+	l.wantReset("write", b, l.await("Write", flood(b)).err, stream.CodeCanceled)
 }
 
 func testCloseReleasesOwn(l *lab) {

@@ -6,8 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/weftnet/weft/internal/frame"
-	"github.com/weftnet/weft/internal/simnet"
+	"github.com/weftnet/weft/internal/layertest"
 	"github.com/weftnet/weft/stream"
 	"github.com/weftnet/weft/stream/native"
 	"github.com/weftnet/weft/stream/sctp"
@@ -17,49 +16,107 @@ import (
 
 var layers = []stream.Layer{native.Layer{}, yamux.Layer{}, sctp.Layer{}}
 
-func TestLayersOverACleanPath(t *testing.T) {
+var ways = append(slices.Clone(layertest.Ways), layertest.Poor)
+
+// TestMatrix is the part of the matrix that concerns conns alone: every layer
+// on every way. What programs do on top is in integration/matrix.
+func TestMatrix(t *testing.T) {
 	for _, l := range layers {
 		t.Run(l.Name(), func(t *testing.T) {
-			streamtest.Run(t, streamtest.Config{New: pairs(l, simnet.Impairment{}, frame.MaxPacket)})
-		})
-	}
-}
-
-// badPath loses, delays, reorders and repeats packets, as a poor radio link
-// does.
-var badPath = simnet.Impairment{
-	Delay: 5 * time.Millisecond, Jitter: 2 * time.Millisecond,
-	Loss: 0.02, Reorder: 0.02, Duplicate: 0.01, Corrupt: 0.005,
-}
-
-func TestLayersOverABadPath(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes as long as the path is slow")
-	}
-	for _, l := range layers {
-		cfg := streamtest.Config{New: pairs(l, badPath, 1400), Bulk: 1 << 20, Churn: 500, Crowd: 100}
-		t.Run(l.Name(), func(t *testing.T) {
-			for _, c := range streamtest.Cases(cfg) {
-				if !c.RealTime && slices.Contains(timeless, l) {
-					continue // TestLayersOverABadPathInFakeTime has it
-				}
-				t.Run(c.Name, c.Run)
+			t.Parallel()
+			for _, way := range ways {
+				t.Run(way.Name+"/transport", func(t *testing.T) {
+					t.Parallel()
+					conforms(t, l, way)
+				})
 			}
 		})
 	}
 }
 
-// timeless layers go through a bad path in no time, in a bubble. The yamux layer
-// cannot: it has timers that outlive the bubble.
-var timeless = []stream.Layer{native.Layer{}, sctp.Layer{}}
-
-func TestLayersOverABadPathInFakeTime(t *testing.T) {
-	for _, l := range timeless {
-		cfg := streamtest.Config{New: pairs(l, badPath, 1400), Bulk: 1 << 20, Crowd: 50}
-		for _, c := range streamtest.Cases(cfg) {
-			if !c.RealTime {
-				t.Run(l.Name()+"/"+c.Name, func(t *testing.T) { synctest.Test(t, c.Run) })
+// TestMatrixAlone has those cases of the matrix that nothing may run beside.
+func TestMatrixAlone(t *testing.T) {
+	for _, l := range layers {
+		for _, way := range ways {
+			for _, c := range streamtest.Cases(sizes(l, way, false)) {
+				if c.Alone {
+					t.Run(l.Name()+"/"+way.Name+"/transport/"+c.Name, c.Run)
+				}
 			}
 		}
 	}
+}
+
+// conforms runs each case in fake time if layer and case can, and else in real
+// time, with sizes to match.
+func conforms(t *testing.T, l stream.Layer, way layertest.Way) {
+	inRealTime := streamtest.Cases(sizes(l, way, false))
+	for i, c := range streamtest.Cases(sizes(l, way, true)) {
+		if c.Alone {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			if layertest.Fake(l) && !c.RealTime {
+				synctest.Test(t, c.Run)
+				return
+			}
+			c := inRealTime[i]
+			if c.Name == "TestConn" && way.Name == layertest.Lossy.Name {
+				c = streamtest.Cases(sizes(l, shorter(way), false))[i]
+			}
+			c.Run(t)
+		})
+	}
+}
+
+// shorter is a way with a third of the delay, for nettest.TestConn: its PingPong
+// takes hundreds of round trips, in real time, and gives up after a minute.
+func shorter(way layertest.Way) layertest.Way {
+	way.Wire.Delay /= 3
+	return way
+}
+
+// sizes keeps each case within seconds of real time. Fake time costs only what
+// is computed in it.
+//
+//	                 fake time         real time                    -short
+//	SilenceEnds…     1 h               12 s                         1 s in real time
+//	    switched     1 min: 1,200 changes of path
+//	BulkBothWays     64 MiB            64 MiB, relayed 32 MiB       4 MiB
+//	    lossy, poor  8 MiB             1 MiB                        256 KiB
+//	    switched     8 MiB             16 MiB                       4 MiB
+//	ManyStreams…     1,000             1,000, lossy and poor 200    100, 50
+//	…LeaveNothing                      10,000; 1,000 but direct     1,000; 100
+func sizes(l stream.Layer, way layertest.Way, fake bool) streamtest.Config {
+	cfg := streamtest.Config{New: layertest.Pairs(l, way), Silence: time.Hour}
+	switched := way.SwitchEvery > 0
+	pick := func(long, short int) int {
+		if testing.Short() {
+			return short
+		}
+		return long
+	}
+	switch {
+	case !fake:
+		cfg.Silence = time.Duration(pick(12, 1)) * time.Second // more than the keep-alive of sessions
+	case switched:
+		cfg.Silence = time.Minute
+	}
+	switch {
+	case way.Slow() && fake:
+		cfg.Bulk = pick(8<<20, 256<<10)
+	case way.Slow():
+		cfg.Bulk, cfg.Crowd = pick(1<<20, 256<<10), pick(200, 50)
+	case way.Relayed && !fake:
+		cfg.Bulk = pick(32<<20, 4<<20)
+	case switched && fake:
+		cfg.Bulk = pick(8<<20, 4<<20)
+	case switched:
+		cfg.Bulk = pick(16<<20, 4<<20)
+	}
+	if way.Name != layertest.Direct.Name {
+		cfg.Churn = pick(1_000, 100)
+	}
+	return cfg
 }

@@ -49,6 +49,10 @@ type Config struct {
 	// zero, 1,000, and 100 with -short.
 	Crowd int
 
+	// Silence is how long a conn is left alone in the test that nothing
+	// happens to it meanwhile. If zero, a second.
+	Silence time.Duration
+
 	// MaxBuffered is how many bytes a layer may take from a writer whose
 	// reader does not read. If zero, 64 MiB.
 	MaxBuffered int
@@ -61,6 +65,9 @@ type Case struct {
 	// RealTime is set on cases that cannot run inside a testing/synctest
 	// bubble.
 	RealTime bool
+	// Alone is set on cases that measure the whole process, so that no other
+	// test may run meanwhile. They are RealTime, too.
+	Alone bool
 	// Run makes a pair of its own.
 	Run func(t *testing.T)
 }
@@ -88,13 +95,16 @@ func Cases(cfg Config) []Case {
 	if cfg.Crowd == 0 {
 		cfg.Crowd = unlessShort(1_000, 100)
 	}
+	if cfg.Silence == 0 {
+		cfg.Silence = time.Second
+	}
 	if cfg.MaxBuffered == 0 {
 		cfg.MaxBuffered = 64 << 20
 	}
 	var all []Case
 	for _, group := range [][]testCase{openCases, closeCases, deadlineCases, endCases, dataCases} {
 		for _, c := range group {
-			all = append(all, Case{Name: c.name, RealTime: c.realTime, Run: func(t *testing.T) {
+			all = append(all, Case{Name: c.name, RealTime: c.alone, Alone: c.alone, Run: func(t *testing.T) {
 				p := newLab(t, cfg)
 				c.run(p)
 			}})
@@ -112,9 +122,9 @@ func unlessShort(long, short int) int {
 }
 
 type testCase struct {
-	name     string
-	realTime bool
-	run      func(l *lab)
+	name  string
+	alone bool
+	run   func(l *lab)
 }
 
 // A lab is one case at work.
