@@ -6,6 +6,7 @@ import (
 
 	"github.com/weftnet/weft/stream"
 	"github.com/weftnet/weft/stream/native"
+	"github.com/weftnet/weft/stream/sctp"
 	"github.com/weftnet/weft/stream/yamux"
 )
 
@@ -27,7 +28,7 @@ type Pairs interface {
 }
 
 // layers are weft's reliability layers. The first is the default.
-var layers = []stream.Layer{native.Layer{}, yamux.Layer{}}
+var layers = []stream.Layer{native.Layer{}, yamux.Layer{}, sctp.Layer{}}
 
 // transports lists what is measured on loopback, in the order of the table. The
 // first is the one that the others are compared with.

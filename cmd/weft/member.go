@@ -15,6 +15,7 @@ import (
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/stream"
 	"github.com/weftnet/weft/stream/native"
+	"github.com/weftnet/weft/stream/sctp"
 	"github.com/weftnet/weft/stream/yamux"
 )
 
@@ -55,6 +56,7 @@ func (m *membership) nameFlag(cmd *cobra.Command) {
 // layers are the reliability layers that a command line can name.
 var layers = map[string]stream.Layer{
 	native.Layer{}.Name(): native.Layer{},
+	sctp.Layer{}.Name():   sctp.Layer{},
 	yamux.Layer{}.Name():  yamux.Layer{},
 }
 
