@@ -17,7 +17,7 @@ const MaxMatches = 8
 
 // The defaults of [DirectoryConfig].
 const (
-	DefaultMaxRecords       = 1 << 16
+	DefaultMaxRecords       = 1 << 20
 	DefaultMaxNamesPerNode  = identity.MaxNames
 	DefaultMaxCandidates    = 32
 	DefaultRememberDetached = 10 * time.Minute
@@ -26,7 +26,8 @@ const (
 // DirectoryConfig configures a [Directory]. Zero values are the defaults.
 type DirectoryConfig struct {
 	// MaxRecords bounds the table; when it is full, detached nodes make room
-	// for new ones, attached ones do not. Zero: 65536.
+	// for new ones, attached ones do not. An idle node without names takes about
+	// 250 bytes. Zero: 1048576, the nodes of a whole backbone.
 	MaxRecords int
 	// MaxNamesPerNode is how many names one node may have. Zero: 16.
 	MaxNamesPerNode int
@@ -41,21 +42,23 @@ type DirectoryConfig struct {
 // A Directory is a table of nodes and where they are attached. A node ID
 // belongs to the key that it was first seen with. Multiple goroutines may
 // invoke methods on a Directory simultaneously; none of them blocks.
+//
+// What a directory knows of a node comes from two sides. The node's record says
+// where it is attached and under which names; it may be signed by the node and
+// come from another relay (see [Backbone]). And a relay whose link to the node
+// is proven says so with Attach; that counts as long as no record says
+// otherwise, as for a node's spare link.
 type Directory struct {
 	cfg DirectoryConfig
+	now func() time.Time
 
 	mu       sync.RWMutex
-	nodes    map[identity.NodeID]*entry
+	shards   [buckets]shard
 	names    map[string]map[identity.NodeID]*entry // attached nodes only
-	detached list.List                             // of *entry, longest detached first
+	detached list.List                             // of departedNode, longest detached first
+	nodes    int                                   // known, detached ones included
+	origin   map[identity.NodeID]int               // signed records that are valid, by their relay
 	stats    DirectoryStats                        // the counters; gauges are computed
-}
-
-// An entry is a node that is attached, or was not long ago.
-type entry struct {
-	Record
-	gone   *list.Element // in detached; nil while attached
-	forget time.Time     // when a detached node is forgotten
 }
 
 // DirectoryStats are the gauges and counters of a [Directory].
@@ -63,7 +66,7 @@ type DirectoryStats struct {
 	Attached, Detached int
 	Conflicts          uint64 // refused: another key holds the ID
 	Stale              uint64 // refused: a newer attachment is known
-	Full               uint64 // refused: no room
+	Full               uint64 // refused: no room, in all or for the relay
 	Invalid            uint64 // refused: names not certified, too many names or candidates
 }
 
@@ -74,26 +77,30 @@ func NewDirectory(cfg DirectoryConfig) *Directory {
 	cfg.MaxCandidates = cmp.Or(cfg.MaxCandidates, DefaultMaxCandidates)
 	cfg.RememberDetached = cmp.Or(cfg.RememberDetached, DefaultRememberDetached)
 	return &Directory{
-		cfg:   cfg,
-		nodes: make(map[identity.NodeID]*entry),
-		names: make(map[string]map[identity.NodeID]*entry),
+		cfg: cfg, now: time.Now,
+		names:  make(map[string]map[identity.NodeID]*entry),
+		origin: make(map[identity.NodeID]int),
 	}
 }
 
 // Attach lists a verified peer as attached to a relay. A node that is known
-// keeps its names and version until Put brings newer ones. The error is a
+// keeps its names and version until Put brings newer ones; one whose record says
+// that it is attached to another relay stays listed there. The error is a
 // [*ConflictError] or [ErrFull].
 func (d *Directory) Attach(peer identity.Peer, relay identity.NodeID) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.forgetExpired(time.Now())
-	e, err := d.claim(peer)
+	d.forgetExpired()
+	e, err := d.claim(peer.ID, peer.Key)
 	if err != nil {
 		return err
 	}
-	a := e.Attachment
-	a.Relay = relay
-	d.set(e, a)
+	d.change(peer.ID, e, func() {
+		e.here = relay
+		if !e.signed() { // nobody else knows better
+			e.relay = 0
+		}
+	})
 	return nil
 }
 
@@ -109,16 +116,16 @@ func (d *Directory) Put(peer identity.Peer, a Attachment) error {
 		d.stats.Invalid++
 		return err
 	}
-	d.forgetExpired(time.Now())
-	if e := d.nodes[peer.ID]; e != nil && e.Key == peer.Key && a.olderThan(e.Attachment) {
+	d.forgetExpired()
+	if e := d.entry(peer.ID); e != nil && e.key == peer.Key && a.compare(e.attachment()) < 0 {
 		d.stats.Stale++
-		return &StaleError{ID: peer.ID, Epoch: e.Epoch, Seq: e.Seq}
+		return &StaleError{ID: peer.ID, Epoch: e.epoch, Seq: e.seq}
 	}
-	e, err := d.claim(peer)
+	e, err := d.claim(peer.ID, peer.Key)
 	if err != nil {
 		return err
 	}
-	d.set(e, a)
+	d.change(peer.ID, e, func() { e.set(&signed{Record: Record{ID: peer.ID, Key: peer.Key, Attachment: a}}, live) })
 	return nil
 }
 
@@ -127,13 +134,7 @@ func (d *Directory) Put(peer identity.Peer, a Attachment) error {
 func (d *Directory) Detach(id, relay identity.NodeID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	e := d.nodes[id]
-	if e == nil || e.gone != nil || e.Relay != relay {
-		return
-	}
-	d.unname(e)
-	e.forget = time.Now().Add(d.cfg.RememberDetached)
-	e.gone = d.detached.PushBack(e)
+	d.detach(id, relay)
 }
 
 // Find returns the attached nodes that a target means, in ascending order of
@@ -148,11 +149,23 @@ func (d *Directory) Find(t identity.Target) []Record {
 	if id == 0 {
 		id = t.Key.ID()
 	}
-	e := d.nodes[id]
-	if e == nil || e.gone != nil || t.Key != (identity.PublicKey{}) && t.Key != e.Key {
+	e := d.entry(id)
+	if e == nil || e.at() == 0 || t.Key != (identity.PublicKey{}) && t.Key != e.key {
 		return nil
 	}
-	return []Record{e.Record}
+	return []Record{e.record(id)}
+}
+
+// RelayOf returns the relay that a node is attached to, false when it is not
+// attached. It allocates nothing.
+func (d *Directory) RelayOf(id identity.NodeID) (identity.NodeID, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	e := d.entry(id)
+	if e == nil {
+		return 0, false
+	}
+	return e.at(), e.at() != 0
 }
 
 // Lookup returns the one attached node that a target means. The error matches
@@ -172,13 +185,15 @@ func (d *Directory) Lookup(t identity.Target) (Record, error) {
 	return Record{}, e
 }
 
-// All returns the attached nodes as they are when the iteration starts, in no
-// order.
+// All returns the attached nodes as they are when the iteration comes to them,
+// in no order. The directory may be changed meanwhile.
 func (d *Directory) All() iter.Seq[Record] {
 	return func(yield func(Record) bool) {
-		for _, r := range d.snapshot() {
-			if !yield(r) {
-				return
+		for i := range d.shards {
+			for _, r := range d.snapshot(i) {
+				if !yield(r) {
+					return
+				}
 			}
 		}
 	}
@@ -190,17 +205,18 @@ func (d *Directory) Stats() DirectoryStats {
 	defer d.mu.RUnlock()
 	s := d.stats
 	s.Detached = d.detached.Len()
-	s.Attached = len(d.nodes) - s.Detached
+	s.Attached = d.nodes - s.Detached
 	return s
 }
 
-func (d *Directory) snapshot() []Record {
+// snapshot returns the attached nodes of one shard.
+func (d *Directory) snapshot(i int) []Record {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	all := make([]Record, 0, len(d.nodes)-d.detached.Len())
-	for _, e := range d.nodes {
-		if e.gone == nil {
-			all = append(all, e.Record)
+	all := make([]Record, 0, len(d.shards[i].nodes))
+	for id, e := range d.shards[i].nodes {
+		if e.at() != 0 {
+			all = append(all, e.record(id))
 		}
 	}
 	return all
@@ -209,11 +225,11 @@ func (d *Directory) snapshot() []Record {
 // findName does Find for a name in lower case. d.mu is held.
 func (d *Directory) findName(name string) []Record {
 	var found []Record
-	for _, e := range d.names[name] {
+	for id, e := range d.names[name] {
 		if len(found) == MaxMatches {
 			break
 		}
-		found = append(found, e.Record)
+		found = append(found, e.record(id))
 	}
 	slices.SortFunc(found, func(a, b Record) int { return cmp.Compare(a.ID, b.ID) })
 	return found

@@ -18,6 +18,8 @@ var (
 	ErrNotCertified = errors.New("gossip: a name that is not in the node's certificate")
 	// ErrTooMuch is what refuses more names or candidates than a node may have.
 	ErrTooMuch = errors.New("gossip: more names or candidate addresses than a node may have")
+	// ErrSignature is what refuses a record that its node or relay has not signed.
+	ErrSignature = errors.New("gossip: the signature is not the author's")
 )
 
 // A ConflictError says that another key holds a node ID already. The node with

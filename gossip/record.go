@@ -18,9 +18,9 @@ type Attachment struct {
 	Seq        uint64          // grows with each change within an epoch
 }
 
-// olderThan reports whether b is newer than a.
-func (a Attachment) olderThan(b Attachment) bool {
-	return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Seq, b.Seq)) < 0
+// compare says which of two attachments is the newer, as cmp.Compare does.
+func (a Attachment) compare(b Attachment) int {
+	return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Seq, b.Seq))
 }
 
 // clone returns a copy that shares no memory, with the names in lower case.
