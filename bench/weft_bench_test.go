@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // openBench returns the two ends of one stream of a transport.
@@ -50,6 +51,29 @@ func BenchmarkBulk(b *testing.B) {
 			wg.Wait()
 			b.StopTimer()
 			_, _ = client.Close(), server.Close()
+		})
+	}
+}
+
+// BenchmarkParallel is 16 streams at once, for profiles.
+func BenchmarkParallel(b *testing.B) {
+	for _, t := range transports() {
+		b.Run(t.Name(), func(b *testing.B) {
+			pairs, err := t.Start(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() {
+				if err := pairs.Close(); err != nil {
+					b.Error(err)
+				}
+			}()
+			b.SetBytes(manyStreams * writeSize)
+			b.ReportAllocs()
+			b.ResetTimer()
+			if _, _, err := transfer(b.Context(), pairs, manyStreams, budget{int64(b.N) * manyStreams * writeSize, time.Hour}); err != nil {
+				b.Error(err)
+			}
 		})
 	}
 }
