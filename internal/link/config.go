@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/identity"
 )
 
 // Config configures a [Link]. Zero values are the defaults.
@@ -19,9 +20,14 @@ type Config struct {
 
 	// QueueBytes and QueueFrames bound the send queue: the memory that frames
 	// waiting or being written hold. Zero: 4 MiB and 4096. At least one frame
-	// is always taken.
+	// is always taken. The sources of the frames share the queue and the link
+	// fairly.
 	QueueBytes  int
 	QueueFrames int
+
+	// Self is the source of the frames that wait for Ready. Zero: Ready does not
+	// look at who has what share of the queue.
+	Self identity.NodeID
 
 	// KeepAlive is how often an idle link is looked at and, if the other end
 	// was silent, pinged. Zero: 5 s.

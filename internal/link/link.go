@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/identity"
 )
 
 // Why frames are dropped and links end.
@@ -70,7 +71,7 @@ type Link struct {
 	wg   sync.WaitGroup
 
 	mu         sync.Mutex
-	queue      fifo
+	queue      fairQueue
 	ping, pong *frame.Frame // go ahead of the queue
 	idle       bool         // the writer waits for kick
 	drained    chan struct{}
@@ -155,8 +156,10 @@ func (l *Link) readLoop() error {
 	}
 }
 
-// Send takes ownership of f and queues it. It never blocks: a full queue drops
-// f and reports [ErrQueueFull], a link that ended reports why.
+// Send takes ownership of f and queues it. It never blocks: a link that ended
+// reports why, and a full queue drops f and reports [ErrQueueFull], unless
+// another source has more in the queue: then the newest of that one's frames
+// are dropped instead.
 func (l *Link) Send(f *frame.Frame) error {
 	size := int64(f.Cap())
 	l.mu.Lock()
@@ -166,8 +169,7 @@ func (l *Link) Send(f *frame.Frame) error {
 		f.Release()
 		return l.closedErr()
 	}
-	if n := l.queuedFrames.Load(); n > 0 &&
-		(n >= int64(l.cfg.QueueFrames) || l.queuedBytes.Load()+size > int64(l.cfg.QueueBytes)) {
+	if !l.makeRoomLocked(f.Src(), size) {
 		l.mu.Unlock()
 		l.count.droppedQueue.Add(1)
 		f.Release()
@@ -185,6 +187,25 @@ func (l *Link) Send(f *frame.Frame) error {
 	return nil
 }
 
+// makeRoomLocked reports whether there is room for a frame of src, if need be
+// at the cost of a source that has more in the queue.
+func (l *Link) makeRoomLocked(src identity.NodeID, size int64) bool {
+	for {
+		n := l.queuedFrames.Load()
+		if n == 0 || n < int64(l.cfg.QueueFrames) && l.queuedBytes.Load()+size <= int64(l.cfg.QueueBytes) {
+			return true
+		}
+		f := l.queue.pushOut(src, int(size))
+		if f == nil {
+			return false
+		}
+		l.queuedFrames.Add(-1)
+		l.queuedBytes.Add(-int64(f.Cap()))
+		l.count.droppedQueue.Add(1)
+		f.Release()
+	}
+}
+
 // takeIdleLocked reports whether the caller must wake the writer.
 func (l *Link) takeIdleLocked() bool {
 	idle := l.idle
@@ -192,9 +213,9 @@ func (l *Link) takeIdleLocked() bool {
 	return idle
 }
 
-// Ready reports whether the queue is less than half full. If it is not, w is
-// woken once, when it is or when the link ends. A link that has ended is not
-// ready and wakes nobody.
+// Ready reports whether the queue is less than half full, or this node's share
+// of it is. If it is not, w is woken once, when it is or when the link ends. A
+// link that has ended is not ready and wakes nobody.
 func (l *Link) Ready(w Waker) bool {
 	if !l.up.Load() {
 		return false
@@ -207,7 +228,7 @@ func (l *Link) Ready(w Waker) bool {
 	switch {
 	case !l.up.Load():
 		return false
-	case l.roomy():
+	case l.roomyLocked():
 		return true
 	}
 	l.waiters[w] = struct{}{}
@@ -217,6 +238,19 @@ func (l *Link) Ready(w Waker) bool {
 func (l *Link) roomy() bool {
 	return l.queuedBytes.Load() <= int64(l.cfg.QueueBytes)/2 &&
 		l.queuedFrames.Load() <= int64(l.cfg.QueueFrames)/2
+}
+
+// roomyLocked is roomy, or else whether this node's frames are few among those
+// of others that are forwarded.
+func (l *Link) roomyLocked() bool {
+	if l.roomy() {
+		return true
+	}
+	if l.cfg.Self == 0 {
+		return false
+	}
+	own, others := l.queue.share(l.cfg.Self)
+	return others > 0 && own*2*(others+2) <= l.cfg.QueueBytes
 }
 
 // Up reports whether the link takes frames: it was started, and has neither

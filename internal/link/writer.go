@@ -103,7 +103,7 @@ func (l *Link) written(batch []*frame.Frame, ok bool) {
 	l.queuedFrames.Add(-frames)
 	l.queuedBytes.Add(-held)
 	var waiters map[Waker]struct{}
-	if l.roomy() {
+	if l.roomyLocked() {
 		waiters = l.takeWaitersLocked()
 	}
 	l.mu.Unlock()
@@ -122,42 +122,4 @@ func (l *Link) writeFailed(err error) {
 	case <-grace.C:
 		l.fail(fmt.Errorf("link: writing: %w", err))
 	}
-}
-
-// A fifo is a queue of frames whose memory follows its length.
-type fifo struct {
-	frames []*frame.Frame
-	head   int
-}
-
-func (q *fifo) push(f *frame.Frame) {
-	if len(q.frames) == cap(q.frames) && q.head > len(q.frames)/2 {
-		n := copy(q.frames, q.frames[q.head:])
-		clear(q.frames[n:])
-		q.frames, q.head = q.frames[:n], 0
-	}
-	q.frames = append(q.frames, f)
-}
-
-// take appends the frames of one batch to batch and removes them.
-func (q *fifo) take(batch []*frame.Frame) []*frame.Frame {
-	length := 0
-	for q.head < len(q.frames) && len(batch) < batchFrames && length < batchBytes {
-		f := q.frames[q.head]
-		q.frames[q.head] = nil
-		q.head++
-		length += len(f.Bytes())
-		batch = append(batch, f)
-	}
-	if q.head == len(q.frames) {
-		q.frames, q.head = q.frames[:0], 0
-	}
-	return batch
-}
-
-// takeAll removes and returns everything.
-func (q *fifo) takeAll() []*frame.Frame {
-	fs := q.frames[q.head:]
-	*q = fifo{}
-	return fs
 }

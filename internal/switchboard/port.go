@@ -49,6 +49,7 @@ func newPort(s *Switch, fc link.FrameConn, cfg PortConfig) *Port {
 		p.bytes, p.packets = fw.Limits.bytes(), fw.Limits.packets()
 	}
 	lc := s.cfg.Link
+	lc.Self = s.cfg.Self
 	lc.OnFrame = func(_ *link.Link, f *frame.Frame) { s.receive(p, f) }
 	lc.OnDown = func(_ *link.Link, err error) { s.remove(p, err) }
 	p.link = link.New(fc, lc)
