@@ -15,7 +15,8 @@ const prefaceShare = 16
 // admission counts links and limits them. A link first counts as a preface
 // and, once accepted, as a link, in all and for its address.
 type admission struct {
-	maxLinks, maxPerAddress, maxPrefaces int // negative: no limit
+	maxLinks, maxPerAddress, maxPrefaces int      // negative: no limit
+	shared                               prefixes // addresses without a limit of their own
 
 	mu              sync.Mutex
 	draining        bool
@@ -33,6 +34,7 @@ type slot struct {
 	addr   string
 	linked bool
 	relay  bool // does not count as a link any more
+	shared bool // the address has no limit of its own
 }
 
 func newAdmission(maxLinks, maxPerAddress, maxPrefaces int) *admission {
@@ -45,20 +47,20 @@ func newAdmission(maxLinks, maxPerAddress, maxPrefaces int) *admission {
 
 // enter counts a new conn, nil if there are too many prefaces.
 func (a *admission) enter(remote net.Addr) *slot {
-	addr := addressOf(remote)
+	addr, shared := addressOf(remote), a.shared.has(addrOf(remote))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	u := a.addresses[addr]
 	if u == nil {
 		u = new(usage)
 	}
-	if exceeds(a.prefaces, a.maxPrefaces) || exceeds(u.prefaces, max(a.maxPrefaces/prefaceShare, 1)) {
+	if exceeds(a.prefaces, a.maxPrefaces) || !shared && exceeds(u.prefaces, max(a.maxPrefaces/prefaceShare, 1)) {
 		return nil
 	}
 	a.addresses[addr] = u
 	a.prefaces++
 	u.prefaces++
-	return &slot{a: a, addr: addr}
+	return &slot{a: a, addr: addr, shared: shared}
 }
 
 // link makes the slot that of an accepted link, unless the status says why
@@ -71,7 +73,7 @@ func (s *slot) link() link.Status {
 	switch {
 	case a.draining:
 		return link.StatusShuttingDown
-	case exceeds(a.links, a.maxLinks) || exceeds(u.links, a.maxPerAddress):
+	case exceeds(a.links, a.maxLinks) || !s.shared && exceeds(u.links, a.maxPerAddress):
 		return link.StatusBusy
 	}
 	a.prefaces--
@@ -123,6 +125,13 @@ func (a *admission) drain() {
 	defer a.mu.Unlock()
 	a.draining = true
 	a.checkEmpty()
+}
+
+// isDraining reports whether drain was called.
+func (a *admission) isDraining() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.draining
 }
 
 // waitEmpty waits until no link is left after drain.

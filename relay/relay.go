@@ -31,6 +31,8 @@ type relay struct {
 	log              logrus.FieldLogger
 	refusals         *rate.Limiter // of log entries about links that were refused
 	stats            counters
+	web              *web
+	stun             stunCounters
 
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
@@ -79,6 +81,8 @@ func newRelay(s *Server) *relay {
 		consoles: make(map[*session.Session]*console),
 		trunks:   make(map[identity.NodeID][]trunk),
 	}
+	r.links.shared = s.Proxies
+	r.web = newWeb(r, s)
 	if r.directory == nil {
 		r.directory = gossip.NewDirectory(gossip.DirectoryConfig{})
 	}

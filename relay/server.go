@@ -3,7 +3,10 @@ package relay
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -66,6 +69,21 @@ type Server struct {
 	// who is at its other end. Zero: 10 s.
 	HandshakeTimeout time.Duration
 
+	// Handler serves the pages on the relay's port that are not the relay's own:
+	// /healthz, /readyz, /metrics and /link. Close waits for it; the contexts of
+	// its requests end before. Nil: there are no others.
+	Handler http.Handler
+	// MaxHTTP is how many HTTP conns may be open; WebSockets count as links. A
+	// quarter of it may come from one address. Zero: 256. Negative: no limit.
+	MaxHTTP int
+	// MetricsFrom are the addresses that may read /metrics. Nil: loopback
+	// addresses.
+	MetricsFrom []netip.Prefix
+	// Proxies are the addresses of web servers in front of the relay. What they
+	// say in X-Forwarded-For is believed, and limits for one address do not
+	// count for them. Nil: none.
+	Proxies []netip.Prefix
+
 	// BytesPerSecond and PacketsPerSecond limit what is forwarded for each
 	// node. What is beyond is dropped, and the node is told. Zero: no limit.
 	BytesPerSecond, PacketsPerSecond int
@@ -74,12 +92,13 @@ type Server struct {
 	running *relay // set by start
 
 	mu        sync.Mutex
-	closed    bool // Shutdown or Close was called
-	listeners map[net.Listener]struct{}
+	closed    bool                   // Shutdown or Close was called
+	listeners map[io.Closer]struct{} // and packet conns
 }
 
-// Serve accepts links from ln, which it closes, until Shutdown or Close; the
-// error then is [ErrServerClosed]. Errors of ln that pass, such as too many open
+// Serve accepts conns from ln, which it closes, until the end of Shutdown or
+// until Close; the error then is [ErrServerClosed]. A conn's first bytes say
+// whether it is a link or HTTP. Errors of ln that pass, such as too many open
 // files, are waited out.
 func (s *Server) Serve(ln net.Listener) error {
 	r := s.relay()
@@ -94,7 +113,7 @@ func (s *Server) Serve(ln net.Listener) error {
 		switch {
 		case err == nil:
 			pause.reset()
-			if !r.spawn(func() { r.serveLink(link.NewStreamConn(conn)) }) {
+			if !r.spawn(func() { r.serveConn(conn) }) {
 				_ = conn.Close()
 			}
 		case s.isClosed():
@@ -123,12 +142,13 @@ func (s *Server) ServeLink(c link.PrefaceConn) {
 	<-ended
 }
 
-// Shutdown stops accepting links, tells all nodes that the relay is going
-// away, and waits until they have left. When ctx ends first it closes their
-// links and returns ctx's error. The node itself stays.
+// Shutdown refuses new links, tells all nodes that the relay is going away, and
+// waits until they have left. When ctx ends first it closes their links and
+// returns ctx's error. Meanwhile /readyz says that the relay is not ready. The
+// node itself stays.
 func (s *Server) Shutdown(ctx context.Context) error {
 	r := s.relay()
-	s.stopAccepting()
+	r.links.drain()
 	r.announce(goingAway(ctx))
 	err := r.links.waitEmpty(ctx)
 	return errors.Join(err, s.Close())
@@ -171,20 +191,20 @@ func (s *Server) isClosed() bool {
 	return s.closed
 }
 
-func (s *Server) track(ln net.Listener) bool {
+func (s *Server) track(ln io.Closer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
 	if s.listeners == nil {
-		s.listeners = make(map[net.Listener]struct{})
+		s.listeners = make(map[io.Closer]struct{})
 	}
 	s.listeners[ln] = struct{}{}
 	return true
 }
 
-func (s *Server) untrack(ln net.Listener) {
+func (s *Server) untrack(ln io.Closer) {
 	s.mu.Lock()
 	delete(s.listeners, ln)
 	s.mu.Unlock()

@@ -7,14 +7,24 @@ type Stats struct {
 	Links    int // accepted and open
 	Nodes    int // that have proven to be at the other end of a link
 	Prefaces int // conns in their first bytes
+	HTTP     int // conns that speak HTTP
 
 	Accepted       uint64 // links
 	RefusedAddress uint64 // conns closed at once: too many in their first bytes
-	RefusedPreface uint64 // not a link, too slow, or of another version
-	RefusedNetwork uint64 // links of another network
-	RefusedBusy    uint64 // MaxLinks or MaxLinksPerAddress reached, or shutting down
-	Unproven       uint64 // closed because nobody proved to be there in time
-	Conflicts      uint64 // closed because of who proved to be there: an ID of another key, or no room
+	RefusedPreface uint64 // no complete preface, too slow, or of another version
+	// RefusedProtocol counts conns that spoke neither the link protocol nor HTTP.
+	RefusedProtocol uint64
+	RefusedNetwork  uint64 // links of another network
+	RefusedBusy     uint64 // MaxLinks or MaxLinksPerAddress reached, or shutting down
+	Unproven        uint64 // closed because nobody proved to be there in time
+	Conflicts       uint64 // closed because of who proved to be there: an ID of another key, or no room
+
+	HTTPRequests uint64
+	RefusedHTTP  uint64 // conns closed because MaxHTTP, or an address's part of it, was reached
+
+	STUNAnswered  uint64 // requests for the own address, over UDP
+	STUNMalformed uint64 // packets that were no such requests, without an answer
+	STUNLimited   uint64 // requests beyond the limits, without an answer
 
 	AcceptErrors     uint64 // of listeners
 	ControlMalformed uint64 // control streams that broke the protocol
@@ -45,6 +55,13 @@ func (s *Server) Stats() Stats {
 		RefusedBusy:      r.stats.refusedBusy.Load(),
 		Unproven:         r.stats.unproven.Load(),
 		Conflicts:        r.stats.conflicts.Load(),
+		RefusedProtocol:  r.web.stats.refusedProtocol.Load(),
+		HTTP:             r.web.places.taken(),
+		HTTPRequests:     r.web.stats.requests.Load(),
+		RefusedHTTP:      r.web.stats.refusedHTTP.Load(),
+		STUNAnswered:     r.stun.answered.Load(),
+		STUNMalformed:    r.stun.malformed.Load(),
+		STUNLimited:      r.stun.limited.Load(),
 		AcceptErrors:     r.stats.acceptErrors.Load(),
 		ControlMalformed: r.stats.controlMalformed.Load(),
 		RefusedMesh:      r.stats.refusedMesh.Load(),

@@ -62,6 +62,7 @@ var owners = []struct {
 	{"github.com/pion/sctp", "stream/sctp", "its streams are conns only through that adapter"},
 	{"github.com/pion/datachannel", "stream/sctp", "its channels are conns only through that adapter"},
 	{"github.com/coder/websocket", "internal/link/wslink", "its messages are links only through that adapter"},
+	{"github.com/pion/stun", "relay", "nodes need no STUN library, and it brings several others"},
 	{"github.com/spf13/cobra", "cmd/weft", "libraries take a Config, only the command has flags"},
 }
 

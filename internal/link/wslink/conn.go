@@ -87,8 +87,9 @@ type byteConn struct {
 	out      *coalescer
 	msg      io.Reader // the message being read, nil between two; the reader's
 
-	closing sync.WaitGroup // the goroutine of CloseWrite
-	half    sync.Once
+	mu     sync.Mutex
+	closed bool
+	half   chan struct{} // closed when CloseWrite's goroutine ends; nil before it began
 }
 
 // NetConn returns the conn below.
@@ -146,16 +147,30 @@ func (c *byteConn) message(p []byte) error {
 // CloseWrite sends a close frame. It does not wait until that is answered,
 // which a Read sees as the end.
 func (c *byteConn) CloseWrite() error {
-	c.half.Do(func() {
-		c.closing.Go(func() { _ = c.ws.Close(websocket.StatusNormalClosure, "") })
-	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.half != nil {
+		return nil
+	}
+	half := make(chan struct{})
+	c.half = half
+	go func() { // ends with Close at the latest
+		defer close(half)
+		_ = c.ws.Close(websocket.StatusNormalClosure, "")
+	}()
 	return nil
 }
 
 // Close ends both directions at once.
 func (c *byteConn) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	half := c.half
+	c.mu.Unlock()
 	err := c.Conn.Close() // first: what ws.Close waits for then fails
 	_ = c.ws.CloseNow()
-	c.closing.Wait()
+	if half != nil {
+		<-half
+	}
 	return err
 }

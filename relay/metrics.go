@@ -1,0 +1,57 @@
+package relay
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+)
+
+// metricsType is the content type of the text exposition format of Prometheus.
+const metricsType = "text/plain; version=0.0.4; charset=utf-8"
+
+// A metric is one line of /metrics. The names, and what they mean, are kept.
+type metric struct {
+	name, kind, help string
+	value            func(*Stats) uint64
+}
+
+const (
+	gauge   = "gauge"
+	counter = "counter"
+)
+
+var metrics = []metric{
+	{"weft_relay_links", gauge, "Links that are accepted and open.", func(s *Stats) uint64 { return uint64(s.Links) }},
+	{"weft_relay_nodes", gauge, "Nodes that have proven to be at the other end of a link.", func(s *Stats) uint64 { return uint64(s.Nodes) }},
+	{"weft_relay_prefaces", gauge, "Conns in their first bytes.", func(s *Stats) uint64 { return uint64(s.Prefaces) }},
+	{"weft_relay_http_conns", gauge, "Conns that speak HTTP.", func(s *Stats) uint64 { return uint64(s.HTTP) }},
+	{"weft_relay_directory_attached", gauge, "Nodes in the directory that are attached.", func(s *Stats) uint64 { return uint64(s.Directory.Attached) }},
+	{"weft_relay_accepted_total", counter, "Links accepted.", func(s *Stats) uint64 { return s.Accepted }},
+	{"weft_relay_refused_address_total", counter, "Conns closed at once: too many in their first bytes.", func(s *Stats) uint64 { return s.RefusedAddress }},
+	{"weft_relay_refused_preface_total", counter, "Conns that were too slow, or of another version.", func(s *Stats) uint64 { return s.RefusedPreface }},
+	{"weft_relay_refused_protocol_total", counter, "Conns that spoke neither the link protocol nor HTTP.", func(s *Stats) uint64 { return s.RefusedProtocol }},
+	{"weft_relay_refused_network_total", counter, "Links of another network.", func(s *Stats) uint64 { return s.RefusedNetwork }},
+	{"weft_relay_refused_busy_total", counter, "Links beyond a limit, or during a shutdown.", func(s *Stats) uint64 { return s.RefusedBusy }},
+	{"weft_relay_refused_http_total", counter, "HTTP conns beyond a limit.", func(s *Stats) uint64 { return s.RefusedHTTP }},
+	{"weft_relay_unproven_total", counter, "Links closed because nobody proved to be there in time.", func(s *Stats) uint64 { return s.Unproven }},
+	{"weft_relay_conflicts_total", counter, "Links closed because of who proved to be there.", func(s *Stats) uint64 { return s.Conflicts }},
+	{"weft_relay_accept_errors_total", counter, "Errors of listeners.", func(s *Stats) uint64 { return s.AcceptErrors }},
+	{"weft_relay_control_malformed_total", counter, "Control streams that broke the protocol.", func(s *Stats) uint64 { return s.ControlMalformed }},
+	{"weft_relay_http_requests_total", counter, "HTTP requests.", func(s *Stats) uint64 { return s.HTTPRequests }},
+	{"weft_relay_stun_answered_total", counter, "STUN requests answered.", func(s *Stats) uint64 { return s.STUNAnswered }},
+	{"weft_relay_stun_malformed_total", counter, "UDP packets that were no STUN request.", func(s *Stats) uint64 { return s.STUNMalformed }},
+	{"weft_relay_stun_limited_total", counter, "STUN requests beyond a limit.", func(s *Stats) uint64 { return s.STUNLimited }},
+	{"weft_relay_forwarded_frames_total", counter, "Frames forwarded.", func(s *Stats) uint64 { return s.Forwarded }},
+	{"weft_relay_forwarded_bytes_total", counter, "Bytes forwarded.", func(s *Stats) uint64 { return s.ForwardedBytes }},
+}
+
+// writeMetrics writes the metrics of the relay of a network, whose name needs
+// no escaping.
+func writeMetrics(w io.Writer, network string, s Stats) {
+	b := bufio.NewWriter(w)
+	defer b.Flush()
+	for _, m := range metrics {
+		_, _ = fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s %s\n%s{network=%q} %d\n",
+			m.name, m.help, m.name, m.kind, m.name, network, m.value(&s))
+	}
+}

@@ -1,0 +1,179 @@
+package relay
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pion/stun/v3"
+)
+
+// binding is a binding request with more in it.
+func binding(t *testing.T, more ...stun.Setter) []byte {
+	t.Helper()
+	m, err := stun.Build(append([]stun.Setter{stun.TransactionID, stun.BindingRequest}, more...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Raw
+}
+
+func TestSTUNSaysWhereARequestComesFrom(t *testing.T) {
+	for _, addr := range []string{"192.0.2.7:4321", "[2001:db8::7]:65535", "[::ffff:192.0.2.7]:1"} {
+		from, err := net.ResolveUDPAddr("udp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, request := range map[string][]byte{
+			"bare":        binding(t),
+			"fingerprint": binding(t, stun.NewSoftware("x"), stun.Fingerprint),
+		} {
+			b, ok := newStunResponder().answer(request, from)
+			if !ok {
+				t.Fatalf("%s, %s: no answer", addr, name)
+			}
+			answer := &stun.Message{Raw: b}
+			var mapped stun.XORMappedAddress
+			if err := answer.Decode(); err != nil || mapped.GetFrom(answer) != nil || answer.Type != stun.BindingSuccess {
+				t.Fatalf("%s, %s: %v, %v", addr, name, answer, err)
+			}
+			if !mapped.IP.Equal(from.IP) || mapped.Port != from.Port || string(answer.TransactionID[:]) != string(request[8:20]) {
+				t.Errorf("%s, %s: %v", addr, name, mapped)
+			}
+			if name == "fingerprint" && stun.Fingerprint.Check(answer) != nil {
+				t.Errorf("%s: the answer has no fingerprint", addr)
+			}
+			if len(b) > 3*len(request) {
+				t.Errorf("%s, %s: %d bytes for %d", addr, name, len(b), len(request))
+			}
+		}
+	}
+}
+
+func TestSTUNSaysWhatItDoesNotKnow(t *testing.T) {
+	request := binding(t, stun.RawAttribute{Type: 0x0003, Value: []byte{0, 0, 0, 6}}) // CHANGE-REQUEST of RFC 5780
+	b, ok := newStunResponder().answer(request, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 1})
+	answer := &stun.Message{Raw: b}
+	var code stun.ErrorCodeAttribute
+	var unknown stun.UnknownAttributes
+	if !ok || answer.Decode() != nil || code.GetFrom(answer) != nil || unknown.GetFrom(answer) != nil {
+		t.Fatalf("%v: %v", ok, answer)
+	}
+	if answer.Type != stun.BindingError || code.Code != stun.CodeUnknownAttribute || !slices.Equal(unknown, stun.UnknownAttributes{3}) || len(b) > 3*len(request) {
+		t.Errorf("%v: %v %v", answer, code, unknown)
+	}
+}
+
+func TestWhatIsNoSTUNRequestIsNotAnswered(t *testing.T) {
+	broken := binding(t, stun.Fingerprint)
+	broken[len(broken)-1] ^= 1
+	long := append(binding(t), 0, 0, 0, 0)
+	short := binding(t)
+	binary.BigEndian.PutUint16(short[2:], 8)
+	response := binding(t)
+	binary.BigEndian.PutUint16(response, 0x0101)
+	indication := binding(t)
+	binary.BigEndian.PutUint16(indication, 0x0011)
+	cookie := binding(t)
+	cookie[4]++
+	for name, b := range map[string][]byte{
+		"nothing": {}, "text": []byte("hello, is anybody there?"), "broken fingerprint": broken, "trailing bytes": long,
+		"length": short, "response": response, "indication": indication, "cookie": cookie, "half": binding(t)[:19],
+	} {
+		if answer, ok := newStunResponder().answer(b, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7)}); ok {
+			t.Errorf("%s: answered with %x", name, answer)
+		}
+	}
+}
+
+func TestSTUNAnswersAreLimited(t *testing.T) {
+	s := newStunResponder()
+	now := s.began
+	allowed := func(addr string, n int) (allowed int) {
+		for range n {
+			if s.allow(addr, now) {
+				allowed++
+			}
+		}
+		return allowed
+	}
+	if got := allowed("192.0.2.7", 100); got != stunPerWindow {
+		t.Errorf("%d answers to one address at once", got)
+	}
+	now = now.Add(stunWindow)
+	if got := allowed("192.0.2.7", 100); got != stunPerWindow {
+		t.Errorf("%d answers in the next window", got)
+	}
+	now = now.Add(stunWindow)
+	all := 0
+	for i := range 3000 {
+		all += allowed(fmt.Sprint("198.51.100.", i), 1)
+	}
+	if all > stunBurst || all < stunBurst-10 {
+		t.Errorf("%d answers to everybody at once", all)
+	}
+}
+
+func TestServePacket(t *testing.T) {
+	p := newPort(t, &Server{})
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- p.ServePacket(pc) }()
+	conn, err := net.Dial("udp", pc.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	_, _ = conn.Write([]byte("nonsense"))
+	for range stunPerWindow + 5 {
+		_, _ = conn.Write(binding(t))
+	}
+	b := make([]byte, 1500)
+	for i := range stunPerWindow {
+		n, err := conn.Read(b)
+		if err != nil {
+			t.Fatalf("answer %d: %v", i, err)
+		}
+		answer := &stun.Message{Raw: b[:n]}
+		var mapped stun.XORMappedAddress
+		if err := answer.Decode(); err != nil || mapped.GetFrom(answer) != nil || mapped.String() != conn.LocalAddr().String() {
+			t.Fatalf("%v, %v; want %v", mapped, err, conn.LocalAddr())
+		}
+	}
+	if err := p.Server.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != ErrServerClosed {
+		t.Errorf("ServePacket: %v", err)
+	}
+	if s := p.Stats(); s.STUNAnswered != stunPerWindow || s.STUNMalformed != 1 {
+		t.Errorf("stats %+v", s)
+	}
+	if err := p.ServePacket(pc); err != ErrServerClosed {
+		t.Errorf("ServePacket of a closed server: %v", err)
+	}
+}
+
+func FuzzSTUN(f *testing.F) {
+	request, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewSoftware("x"), stun.Fingerprint)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(request.Raw)
+	f.Add(request.Raw[:20])
+	f.Add([]byte{})
+	s := newStunResponder()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		answer, ok := s.answer(b, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 4})
+		if ok && (len(answer) > stunAmplification*len(b) || string(answer[8:20]) != string(b[8:20])) {
+			t.Errorf("%x is answered with %x", b, answer)
+		}
+	})
+}
