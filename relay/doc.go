@@ -18,6 +18,21 @@
 // for its node. Whoever knows the network's secret can take it; in an open
 // network everybody can.
 //
+// # One port
+//
+// A conn's first bytes say what it is: a link, or HTTP. Of HTTP the relay serves
+//
+//   - /healthz: 200 while the process is alive;
+//   - /readyz: 200 while nodes are welcome, 503 from Shutdown on;
+//   - /metrics: [Stats] for Prometheus, each with the label network, for those
+//     whom MetricsFrom names;
+//   - /link: WebSockets that become links, for nodes with ws:// or wss://
+//     addresses;
+//
+// and Handler all others. wss:// needs a web server with a certificate in front
+// of the relay, which passes /link on, with its upgrade to a WebSocket;
+// Server.Proxies names its address. ServePacket answers STUN on UDP.
+//
 // # What a relay does about bad neighbours
 //
 // A link is accepted after its first 22 bytes, which name the network, and
