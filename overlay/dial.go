@@ -150,7 +150,7 @@ func (n *Node) reach(ctx context.Context, target identity.Target, a *Attempt) (*
 
 // awaitRelay waits until there is a way to peers without a link of their own.
 func (n *Node) awaitRelay(ctx context.Context) error {
-	if _, up := n.uplinks.Home(); up {
+	if n.uplinks.Up() {
 		return nil
 	}
 	return n.WaitReady(ctx)
@@ -159,7 +159,7 @@ func (n *Node) awaitRelay(ctx context.Context) error {
 // unreached adds to the error of a dial that ran out of time whether the node
 // had a relay in the end.
 func (n *Node) unreached(ctx context.Context, err error) error {
-	if _, up := n.uplinks.Home(); up || ctx.Err() == nil || len(n.cfg.Relays) == 0 {
+	if n.uplinks.Up() || ctx.Err() == nil || len(n.cfg.Relays) == 0 {
 		return err
 	}
 	return &kindError{ErrNoRelay, fmt.Errorf("%w: %w", &uplink.NoRelayError{Relays: n.uplinks.Status()}, err)}

@@ -105,7 +105,9 @@ func New(cfg Config) (*Node, error) {
 	n.uplinks = uplink.New(uplink.Config{
 		Relays:       cfg.Relays,
 		Dial:         n.dialLink,
+		Self:         id,
 		Registration: func() control.Register { return control.Register{Names: credentials.Names()} },
+		Sign:         func(m *control.Register, relay NodeID) error { return m.Sign(credentials, relay) },
 		Logger:       n.log,
 	}, n.sw, n.ep)
 	return n, nil

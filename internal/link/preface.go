@@ -177,21 +177,43 @@ func Client(c PrefaceConn, h Hello) (FrameConn, error) {
 	if err := c.WritePreface(h.encode()); err != nil {
 		return nil, fmt.Errorf("link: sending the preface: %w", err)
 	}
-	return &clientConn{PrefaceConn: c}, nil
+	return &clientConn{PrefaceConn: c, said: make(chan struct{})}, nil
+}
+
+// Acceptor returns who a conn that [Client] returned leads to, as far as the
+// answer to the preface says: a claim. It waits for the answer, which whoever
+// reads frames reads first, and returns false when ctx ends before, or if fc
+// is another kind of conn.
+func Acceptor(ctx context.Context, fc FrameConn) (identity.NodeID, bool) {
+	c, ok := fc.(*clientConn)
+	if !ok {
+		return 0, false
+	}
+	select {
+	case <-c.said:
+		return c.acceptor, true
+	case <-ctx.Done():
+		return 0, false
+	}
 }
 
 // clientConn is a dialled conn whose answer comes before the first frame.
 type clientConn struct {
 	PrefaceConn
-	answered bool // read side only
+	answered bool            // read side only
+	acceptor identity.NodeID // set before said is closed
+	said     chan struct{}   // closed when the answer was a yes
 }
 
 func (c *clientConn) ReadFrame() (*frame.Frame, error) {
 	if !c.answered {
-		if _, err := readAnswer(c); err != nil {
+		id, err := readAnswer(c)
+		if err != nil {
 			return nil, err
 		}
 		c.answered = true
+		c.acceptor = id
+		close(c.said)
 	}
 	return c.PrefaceConn.ReadFrame()
 }

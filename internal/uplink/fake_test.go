@@ -28,7 +28,9 @@ type fakeRelay struct {
 	servers    []*control.Server
 	sessions   []*fakeSession
 	dials      []time.Time
-	pings      int // that came in while a link was up
+	pings      int           // that came in while a link was up
+	delay      time.Duration // of answers to pings
+	noRelay    bool          // its certificate does not let it be one
 }
 
 func newFakeRelay(n byte) *fakeRelay {
@@ -125,13 +127,29 @@ type fakeCarrier struct {
 	relays map[string]*fakeRelay // by address
 	wg     sync.WaitGroup
 
-	mu    sync.Mutex
-	ports map[port]*fakeRelay
-	ups   int
+	mu        sync.Mutex
+	ports     map[port]*fakeRelay
+	ups       int
+	preferred []identity.NodeID
+}
+
+func (c *fakeCarrier) acceptor(_ context.Context, p port) (identity.NodeID, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ports[p].id(), true
+}
+
+func (c *fakeCarrier) prefer(relay identity.NodeID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.preferred = append(c.preferred, relay)
 }
 
 func (c *fakeCarrier) dial(_ context.Context, addr string) (link.FrameConn, error) {
 	r := c.relays[addr]
+	if r == nil {
+		return nil, errors.New("connection refused")
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dials = append(r.dials, time.Now())
@@ -193,6 +211,13 @@ func (s *fakeSession) openControl(context.Context) (control.Stream, error) {
 	return fakeStream{node}, nil
 }
 
+func (s *fakeSession) isRelay() bool { return !s.relay.noRelay }
+
+func (s *fakeSession) rtt() (d time.Duration) {
+	s.relay.set(func(r *fakeRelay) { d = r.delay })
+	return d
+}
+
 // Ping answers at once, as long as the relay's newest link is up.
 func (s *fakeSession) Ping(context.Context) (time.Duration, error) {
 	s.relay.set(func(r *fakeRelay) {
@@ -200,7 +225,7 @@ func (s *fakeSession) Ping(context.Context) (time.Duration, error) {
 			r.pings++
 		}
 	})
-	return 0, nil
+	return s.rtt(), nil
 }
 
 type fakeStream struct{ net.Conn }

@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/weftnet/weft/internal/control"
@@ -28,21 +29,37 @@ type node struct {
 	ep *session.Endpoint
 }
 
+// An attachment is a port and the conn below it, whose preface says who is there.
+type attachment struct {
+	*switchboard.Port
+	conn link.FrameConn
+}
+
 func (n *node) attach(addr string, fc link.FrameConn) port {
-	return n.sw.Attach(fc, switchboard.PortConfig{Uplink: true, Name: addr})
+	return attachment{n.sw.Attach(fc, switchboard.PortConfig{Uplink: true, Name: addr}), fc}
 }
 
 func (n *node) pathUp() { n.ep.PathUp() }
 
+func (n *node) prefer(relay identity.NodeID) { n.sw.Prefer(relay) }
+
+func (n *node) acceptor(ctx context.Context, p port) (identity.NodeID, bool) {
+	a, ok := p.(attachment)
+	if !ok {
+		return 0, false
+	}
+	return link.Acceptor(ctx, a.conn)
+}
+
 func (n *node) join(ctx context.Context, p port, last association) (association, error) {
-	link, ok := p.(*switchboard.Port)
+	to, ok := p.(attachment)
 	if !ok {
 		return nil, errors.New("uplink: the link is not attached to a switch")
 	}
-	if a, ok := last.(relaySession); ok && a.Err() == nil && n.move(ctx, a, link) {
+	if a, ok := last.(relaySession); ok && a.Err() == nil && n.move(ctx, a, to) {
 		return a, nil
 	}
-	s, err := n.ep.DialNeighbour(ctx, link)
+	s, err := n.ep.DialNeighbour(ctx, to.Port)
 	if err != nil {
 		return nil, err
 	}
@@ -50,16 +67,25 @@ func (n *node) join(ctx context.Context, p port, last association) (association,
 }
 
 // move moves a session that lives onto a new link. It reports false when the
-// relay does not answer there: it has restarted, or is another one.
-func (n *node) move(ctx context.Context, a relaySession, link *switchboard.Port) bool {
-	a.SetPath(link)
+// relay does not answer there: it has restarted, or is another one. The latter
+// shows as soon as the preface is answered.
+func (n *node) move(ctx context.Context, a relaySession, to attachment) bool {
+	relay := a.Peer().ID
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		if id, ok := link.Acceptor(ctx, to.conn); ok && id != relay {
+			cancel()
+		}
+	})
+	defer cancel() // before the wait
+	a.SetPath(to.Port)
 	if _, err := a.Ping(ctx); err != nil {
 		return false
 	}
-	relay := a.Peer().ID
-	n.sw.Bind(link, relay)
+	n.sw.Bind(to.Port, relay)
 	a.SetPath(n.sw.Route(relay))
 	return true
 }
@@ -68,6 +94,10 @@ func (n *node) move(ctx context.Context, a relaySession, link *switchboard.Port)
 type relaySession struct{ *session.Session }
 
 func (a relaySession) peer() identity.Peer { return a.Peer() }
+
+func (a relaySession) isRelay() bool { return a.Peer().Has(identity.RoleRelay) }
+
+func (a relaySession) rtt() time.Duration { return a.Stats().RTT }
 
 func (a relaySession) openControl(ctx context.Context) (control.Stream, error) {
 	return a.OpenStream(ctx, session.KindControl)

@@ -17,19 +17,29 @@ import (
 
 // A Config configures a [Set].
 type Config struct {
-	// Relays are the addresses of the relays, as Dial takes them.
+	// Relays are the addresses of the relays, as Dial takes them. Empty: none
+	// is ever used.
 	Relays []string
 	// Dial makes one attempt to reach a relay. Required; see [link.DialTCP].
 	Dial link.Dial
+	// Resolver looks up the hosts of relays, so that each of their addresses is
+	// tried. Nil: names are left to Dial.
+	Resolver Resolver
+	// Self is this node's ID, which is no relay for itself.
+	Self identity.NodeID
 	// Registration returns what relays shall know of this node, without a
 	// version. Zero: nothing but its ID and key.
 	Registration func() control.Register
+	// Sign completes a registration at a relay. Nil: it is not signed.
+	Sign func(m *control.Register, relay identity.NodeID) error
+	// Memory keeps learned relays over restarts. Nil: they are forgotten.
+	Memory Memory
 	// OnChange is called after each change of Status. It must not block, and
 	// not call Close. May be nil.
 	OnChange func()
-	// OnGoingAway is told that the relay at addr stops after about grace, 0 if
-	// it did not say. It must not block, and not call Close. May be nil.
-	OnGoingAway func(addr string, grace time.Duration)
+	// OnEvent is told what happens, by several goroutines at once. It must not
+	// block, and not call Close. May be nil.
+	OnEvent func(Event)
 	// MinBackoff and MaxBackoff bound the pauses after failures. Zero:
 	// [link.DefaultMinBackoff] and [link.DefaultMaxBackoff].
 	MinBackoff, MaxBackoff time.Duration
@@ -37,18 +47,30 @@ type Config struct {
 	Logger logrus.FieldLogger
 }
 
-// A Set is a node's uplinks, to all its relays. Multiple goroutines may invoke
-// its methods simultaneously.
+// A Set is a node's relays: those in use and those it could use. Multiple
+// goroutines may invoke its methods simultaneously.
 type Set struct {
 	cfg      Config
 	carrier  carrier
 	versions *versions
-	uplinks  []*Uplink // as configured
+	cancel   context.CancelFunc
+	wake     chan struct{} // capacity 1: tend must look
+	wg       sync.WaitGroup
 
-	mu     sync.Mutex
-	change chan struct{} // closed, and replaced, at each change
-	home   *Uplink       // answers lookups first; may be nil or down
-	claims map[identity.NodeID]*claim
+	mu       sync.Mutex
+	closed   bool
+	change   chan struct{} // closed, and replaced, at each change
+	places   []*place      // the configured ones as configured, then the learned ones, newest first
+	home     *Uplink       // where the node is registered, or will be; nil before the first
+	entering bool          // home is about to register for the first time on its link
+	moved    time.Time     // when home was chosen
+	settled  bool          // the relays that came up first were compared
+	homeless time.Time     // since when no uplink is up; zero while one is
+	measure  time.Time     // when home and spare are measured next
+	explore  time.Time     // when another relay is measured next
+	claims   map[identity.NodeID]*claim
+	dirty    bool   // what is learned is not yet in memory
+	listed   string // address of the relay at which the node was registered last
 }
 
 // A claim says which uplink leads to a relay.
@@ -79,49 +101,82 @@ func newSet(cfg Config, c carrier) *Set {
 		silent.SetOutput(io.Discard)
 		cfg.Logger = silent
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	s := &Set{
 		cfg:      cfg,
 		carrier:  c,
 		versions: newVersions(),
+		cancel:   cancel,
+		wake:     make(chan struct{}, 1),
 		change:   make(chan struct{}),
+		homeless: time.Now(),
 		claims:   make(map[identity.NodeID]*claim),
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock() // until uplinks is complete
 	for _, addr := range cfg.Relays {
-		s.uplinks = append(s.uplinks, newUplink(addr, s))
+		s.places = append(s.places, &place{addrs: []string{addr}, configured: true, last: Status{Addr: addr}})
+	}
+	if len(cfg.Relays) > 0 {
+		s.recall()
+		s.wg.Go(func() { s.run(ctx) })
 	}
 	return s
 }
 
-// Uplinks returns the uplinks in the order of Config.Relays.
-func (s *Set) Uplinks() []*Uplink { return s.uplinks }
-
-// Status returns the state of each uplink, in the order of Config.Relays.
+// Status returns the state of each configured relay, in the order of
+// Config.Relays, and of the learned ones that are in use.
 func (s *Set) Status() []Status {
-	all := make([]Status, len(s.uplinks))
-	for i, u := range s.uplinks {
-		all[i] = u.Status()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []Status
+	for _, p := range s.places {
+		if p.configured || p.uplink != nil {
+			all = append(all, s.statusOf(p))
+		}
 	}
 	return all
 }
 
-// Home returns the state of the uplink that is used first: the first that came
-// up, until it goes down or its relay goes away and another is up. It returns
-// false when none is up.
-func (s *Set) Home() (Status, bool) {
-	s.mu.Lock()
-	home := s.home
-	s.mu.Unlock()
-	if home == nil {
-		return Status{}, false
+// statusOf completes an uplink's status with what the set knows. s.mu is held.
+func (s *Set) statusOf(p *place) Status {
+	st := p.last
+	if p.uplink != nil {
+		st = p.uplink.Status()
 	}
-	status := home.Status()
-	return status, status.Phase == PhaseUp
+	st.Home = p.uplink != nil && p.uplink == s.home
+	st.Registered = st.Registered && st.Home
+	st.RTT, _ = p.rtt()
+	return st
 }
 
-// WaitReady waits until an uplink is up. When ctx ends first, the error
-// matches ctx's and is a *[NoRelayError] with the reasons.
+// Known returns the learned relays, those that were told of last first.
+func (s *Set) Known() []Known {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.knownLocked()
+}
+
+// Home returns the state of the relay where the node is registered. It returns
+// false while it is registered nowhere.
+func (s *Set) Home() (Status, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.home == nil {
+		return Status{}, false
+	}
+	st := s.statusOf(s.home.place)
+	return st, st.Phase == PhaseUp && st.Registered
+}
+
+// Up reports whether a relay is up, be it home or spare, so that frames have a
+// way.
+func (s *Set) Up() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.homeless.IsZero()
+}
+
+// WaitReady waits until the node is registered at a relay. When ctx ends first,
+// the error matches ctx's and is a *[NoRelayError] with the reasons.
 func (s *Set) WaitReady(ctx context.Context) error {
 	for {
 		s.mu.Lock()
@@ -130,7 +185,7 @@ func (s *Set) WaitReady(ctx context.Context) error {
 		if _, up := s.Home(); up {
 			return nil
 		}
-		if len(s.uplinks) == 0 {
+		if len(s.cfg.Relays) == 0 {
 			return &NoRelayError{}
 		}
 		select {
@@ -174,87 +229,68 @@ func (s *Set) Lookup(ctx context.Context, t identity.Target) ([]control.Record, 
 	return nil, errors.Join(failed...)
 }
 
-// Renew makes all uplinks register again.
+// Renew registers again, because what Config.Registration returns has changed.
 func (s *Set) Renew() {
-	for _, u := range s.uplinks {
-		u.Renew()
+	s.mu.Lock()
+	home := s.home
+	s.mu.Unlock()
+	if home != nil {
+		kick(home.renew)
 	}
 }
 
 // Kick ends all pauses between attempts: the network has changed.
 func (s *Set) Kick() {
-	for _, u := range s.uplinks {
-		u.Kick()
+	s.mu.Lock()
+	for _, p := range s.places {
+		p.retry = time.Time{}
 	}
+	s.mu.Unlock()
+	for _, u := range s.homeFirst() {
+		u.kickDialer()
+	}
+	kick(s.wake)
 }
 
 // Close ends all uplinks and waits for their goroutines. Sessions stay.
 func (s *Set) Close() error {
-	for _, u := range s.uplinks {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	used := s.homeFirst()
+	for _, u := range used {
 		u.cancel()
 	}
-	for _, u := range s.uplinks {
+	for _, u := range used {
 		u.close()
 	}
+	s.cancel()
+	s.wg.Wait()
 	return nil
 }
 
 // homeFirst returns the uplinks in the order in which they are asked.
 func (s *Set) homeFirst() []*Uplink {
 	s.mu.Lock()
-	home := s.home
-	s.mu.Unlock()
-	order := make([]*Uplink, 0, len(s.uplinks))
-	if home != nil {
-		order = append(order, home)
-	}
-	for _, u := range s.uplinks {
-		if u != home {
-			order = append(order, u)
+	defer s.mu.Unlock()
+	var order []*Uplink
+	for _, p := range s.places {
+		switch {
+		case p.uplink == nil:
+		case p.uplink == s.home:
+			order = append([]*Uplink{p.uplink}, order...)
+		default:
+			order = append(order, p.uplink)
 		}
 	}
 	return order
 }
 
-// changed chooses the home relay anew and tells everybody who waits.
-func (s *Set) changed() {
-	s.mu.Lock()
-	s.chooseHome()
-	close(s.change)
-	s.change = make(chan struct{})
-	s.mu.Unlock()
-	if s.cfg.OnChange != nil {
-		s.cfg.OnChange()
-	}
-}
-
-// chooseHome keeps the home relay while it is up and stays, and otherwise
-// takes the first that is; one that goes away is better than none. Uplinks to
-// relays that go away are left once another is up. s.mu is held.
-func (s *Set) chooseHome() {
-	var stays, leaves *Uplink
-	for _, u := range append([]*Uplink{s.home}, s.uplinks...) {
-		if u == nil {
-			continue
-		}
-		switch status := u.Status(); {
-		case status.Phase != PhaseUp:
-		case !status.GoingAway:
-			stays = cmp.Or(stays, u)
-		default:
-			leaves = cmp.Or(leaves, u)
-		}
-	}
-	if next := cmp.Or(stays, leaves); next != nil {
-		s.home = next
-	}
-	if stays == nil {
-		return
-	}
-	for _, u := range s.uplinks {
-		if u.Status().GoingAway {
-			kick(u.leave)
-		}
+// event tells whoever wants to know.
+func (s *Set) event(e Event) {
+	if s.cfg.OnEvent != nil {
+		e.Time = time.Now()
+		s.cfg.OnEvent(e)
 	}
 }
 
@@ -264,9 +300,11 @@ func (s *Set) claim(relay identity.NodeID, u *Uplink) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.claims[relay]; c != nil {
+		u.place.id = relay
 		return &duplicateError{addr: c.by.addr, released: c.released}
 	}
 	s.claims[relay] = &claim{by: u, released: make(chan struct{})}
+	u.place.id = relay
 	return nil
 }
 
@@ -278,4 +316,23 @@ func (s *Set) release(relay identity.NodeID, u *Uplink) {
 		delete(s.claims, relay)
 		close(c.released)
 	}
+}
+
+// taken returns the error of claim if another uplink than u leads to a relay
+// already, and nil otherwise.
+func (s *Set) taken(relay identity.NodeID, u *Uplink) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.claims[relay]; c != nil && c.by != u {
+		u.place.id = relay
+		return &duplicateError{addr: c.by.addr, released: c.released}
+	}
+	return nil
+}
+
+// anyClaims reports whether another uplink leads to a relay.
+func (s *Set) anyClaims() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.claims) > 0
 }

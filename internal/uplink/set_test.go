@@ -209,8 +209,12 @@ func TestHomeMovesWhenItsRelayGoesAwayOrBreaks(t *testing.T) {
 		b.down = errors.New("later")
 		told := make(chan string, 1)
 		s, _ := newTestSet(t, Config{
-			Relays:      []string{one, two},
-			OnGoingAway: func(addr string, grace time.Duration) { told <- addr + " in " + grace.String() },
+			Relays: []string{one, two},
+			OnEvent: func(e Event) {
+				if e.Kind == EventGoingAway {
+					told <- e.Addr + " in " + e.Grace.String()
+				}
+			},
 		}, map[string]*fakeRelay{one: a, two: b})
 		home := func(want *fakeRelay) {
 			t.Helper()
@@ -304,7 +308,7 @@ func TestChangesAreAnnounced(t *testing.T) {
 
 func TestPhasesHaveNames(t *testing.T) {
 	seen := make(map[string]bool)
-	for p := PhaseWaiting; p <= PhaseClosed; p++ {
+	for p := PhaseUnused; p <= PhaseClosed; p++ {
 		seen[p.String()] = true
 	}
 	if len(seen) != int(PhaseClosed)+1 {

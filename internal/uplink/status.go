@@ -14,10 +14,11 @@ type Phase uint8
 // The phases. An uplink goes through them in this order, and back to
 // PhaseWaiting or PhaseDialing when something breaks.
 const (
-	PhaseWaiting   Phase = iota // the next attempt is at Status.Next
+	PhaseUnused    Phase = iota // the relay is known and not needed
+	PhaseWaiting                // the next attempt is at Status.Next
 	PhaseDialing                // a link is being made
 	PhaseJoining                // the link is up, the session or the registration is not
-	PhaseUp                     // registered: the relay forwards and answers
+	PhaseUp                     // the relay forwards and answers
 	PhaseDuplicate              // another uplink leads to the same relay; this one stands by
 	PhaseClosed                 // Close was called
 )
@@ -25,6 +26,8 @@ const (
 // String names the phase.
 func (p Phase) String() string {
 	switch p {
+	case PhaseUnused:
+		return "known, not in use"
 	case PhaseWaiting:
 		return "waiting to try again"
 	case PhaseDialing:
@@ -41,11 +44,15 @@ func (p Phase) String() string {
 
 // A Status is the state of an uplink at one moment.
 type Status struct {
-	Addr  string // of the relay, as configured
-	Phase Phase
-	Since time.Time // when Phase began
-	Next  time.Time // PhaseWaiting: when the next attempt begins; may be zero
-	Err   error     // why the last attempt failed or the last link broke; nil if none did
+	Addr    string // of the relay, as configured or learned
+	Learned bool   // from another relay
+	Phase   Phase
+	Since   time.Time // when Phase began
+	Next    time.Time // PhaseWaiting: when the next attempt begins; may be zero
+	Err     error     // why the last attempt failed or the last link broke; nil if none did
+
+	Home       bool // the node is registered there, or will be when it is up
+	Registered bool // PhaseUp: the node is registered there
 
 	// What follows was told by the relay; it is kept while the uplink is down.
 	Relay        identity.Peer // zero before the first session
@@ -53,6 +60,29 @@ type Status struct {
 	RelayVersion string
 	ObservedAddr string // this node's address as the relay sees it
 	GoingAway    bool   // PhaseUp: the relay is about to stop
+
+	RTT       time.Duration // the least of the last few; zero while unknown
+	Throttled uint64        // how often the relay said that it dropped frames
+	Dropped   uint64        // the frames that it said it dropped
+
+	droppedHere uint64 // of these, on the present link
+}
+
+// String says the state in words.
+func (s Status) String() string {
+	switch {
+	case s.Phase != PhaseUp:
+		return s.Phase.String()
+	case s.GoingAway && s.Home:
+		return "up: home, about to stop"
+	case s.GoingAway:
+		return "up: about to stop"
+	case s.Home && s.Registered:
+		return "up: home"
+	case s.Home:
+		return "up: becoming home"
+	}
+	return "up: spare"
 }
 
 // describe says in half a sentence how the uplink is, for errors.

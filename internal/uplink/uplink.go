@@ -3,9 +3,9 @@ package uplink
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -18,23 +18,37 @@ import (
 // link is up.
 const JoinTimeout = 10 * time.Second
 
-// farewellTimeout is how long a relay that goes away has to answer a last time.
-const farewellTimeout = time.Second
+const (
+	// farewellTimeout is how long a relay that is left has to answer a last
+	// time, and retireTimeout how long leaving it may take.
+	farewellTimeout = time.Second
+	retireTimeout   = 2 * time.Second
+	// gaugeTimeout is how long a relay may take to answer when its distance is
+	// measured.
+	gaugeTimeout = 5 * time.Second
+	// relistEvery is how often the node registers anew, because the certificate
+	// with its names, which went with the registration, expires: at least 8
+	// hours after it was shown.
+	relistEvery = 6 * time.Hour
+)
 
 // An Uplink keeps one relay reachable until it is closed. Multiple goroutines
 // may invoke its methods simultaneously.
 type Uplink struct {
-	addr     string
-	cfg      Config
-	carrier  carrier
-	versions *versions
-	set      *Set
-	log      logrus.FieldLogger
-	cancel   context.CancelFunc
-	ports    chan port     // capacity 1: the newest link
-	renew    chan struct{} // capacity 1: register again
-	leave    chan struct{} // capacity 1: the relay goes away and another is up
-	wg       sync.WaitGroup
+	addr    string
+	place   *place // guarded by the set's mu
+	cfg     Config
+	carrier carrier
+	set     *Set
+	log     logrus.FieldLogger
+	cancel  context.CancelFunc
+	ports   chan port     // capacity 1: the newest link
+	renew   chan struct{} // capacity 1: register, if this is home
+	leave   chan struct{} // capacity 1: the relay goes away and another is home, or retiring is set
+	gauge   chan struct{} // capacity 1: measure the round trip
+	wg      sync.WaitGroup
+
+	retiring atomic.Bool
 
 	mu     sync.Mutex
 	status Status
@@ -45,22 +59,29 @@ type Uplink struct {
 	last association // newest session with the relay; nil before the first
 }
 
-func newUplink(addr string, set *Set) *Uplink {
+// newUplink begins to use a place. The set's mu is held.
+func newUplink(p *place, set *Set) *Uplink {
 	ctx, cancel := context.WithCancel(context.Background())
 	u := &Uplink{
-		addr:     addr,
-		cfg:      set.cfg,
-		carrier:  set.carrier,
-		versions: set.versions,
-		set:      set,
-		log:      set.cfg.Logger.WithField("relay", addr),
-		cancel:   cancel,
-		ports:    make(chan port, 1),
-		renew:    make(chan struct{}, 1),
-		leave:    make(chan struct{}, 1),
-		status:   Status{Addr: addr, Phase: PhaseDialing, Since: time.Now()},
+		addr:    p.addr(),
+		place:   p,
+		cfg:     set.cfg,
+		carrier: set.carrier,
+		set:     set,
+		log:     set.cfg.Logger.WithField("relay", p.addr()),
+		cancel:  cancel,
+		ports:   make(chan port, 1),
+		renew:   make(chan struct{}, 1),
+		leave:   make(chan struct{}, 1),
+		gauge:   make(chan struct{}, 1),
+		status:  p.last,
 	}
-	u.wg.Go(func() { u.run(ctx) })
+	u.status.enter(PhaseDialing)
+	reach := reacher{dial: set.cfg.Dial, resolver: set.cfg.Resolver}
+	addrs := p.addrs
+	u.wg.Go(func() {
+		u.run(ctx, func(ctx context.Context, _ string) (link.FrameConn, error) { return reach.reach(ctx, addrs) })
+	})
 	return u
 }
 
@@ -84,17 +105,28 @@ func (u *Uplink) Lookup(ctx context.Context, t identity.Target) ([]control.Recor
 	return client.Lookup(ctx, t)
 }
 
-// Renew registers again, because what Config.Registration returns has changed.
-func (u *Uplink) Renew() { kick(u.renew) }
-
-// Kick ends a pause between two attempts: the network has changed.
-func (u *Uplink) Kick() {
+// kickDialer ends a pause between two attempts.
+func (u *Uplink) kickDialer() {
 	u.mu.Lock()
 	d := u.dialer
 	u.mu.Unlock()
 	if d != nil {
 		d.Kick()
 	}
+}
+
+// retire leaves the relay with a word, and waits for the uplink's goroutines.
+func (u *Uplink) retire() {
+	u.retiring.Store(true)
+	kick(u.leave)
+	u.mu.Lock()
+	client := u.client
+	u.mu.Unlock()
+	if client == nil {
+		u.cancel()
+	}
+	defer time.AfterFunc(retireTimeout, u.cancel).Stop()
+	u.wg.Wait()
 }
 
 // close ends the uplink and its link, and waits for its goroutines.
@@ -104,9 +136,9 @@ func (u *Uplink) close() {
 }
 
 // run keeps a dialler, except while another uplink leads to the same relay.
-func (u *Uplink) run(ctx context.Context) {
+func (u *Uplink) run(ctx context.Context, dial link.Dial) {
 	for ctx.Err() == nil {
-		err := u.dial(ctx)
+		err := u.dial(ctx, dial)
 		if double, ok := errors.AsType[*duplicateError](err); ok {
 			u.begin(PhaseDuplicate, time.Time{}, err)
 			select {
@@ -120,10 +152,10 @@ func (u *Uplink) run(ctx context.Context) {
 
 // dial runs a dialler and uses its links. It returns when ctx ends or with a
 // *duplicateError.
-func (u *Uplink) dial(ctx context.Context) error {
+func (u *Uplink) dial(ctx context.Context, dial link.Dial) error {
 	d := link.NewDialer(link.DialerConfig{
 		Addr:       u.addr,
-		Dial:       u.cfg.Dial,
+		Dial:       dial,
 		Attach:     func(fc link.FrameConn) link.Attached { return u.carrier.attach(u.addr, fc) },
 		OnState:    u.dialerChanged,
 		MinBackoff: u.cfg.MinBackoff,
@@ -159,6 +191,7 @@ func (u *Uplink) dialerChanged(s link.DialerState) {
 		u.begin(PhaseDialing, time.Time{}, s.Err)
 	case link.PhaseWaiting:
 		u.log.WithError(s.Err).Debug("relay is not reachable; trying again")
+		u.set.noteFailure(u)
 		u.begin(PhaseWaiting, s.Next, s.Err)
 	case link.PhaseUp:
 		u.begin(PhaseJoining, time.Time{}, s.Err)
@@ -196,112 +229,11 @@ func (u *Uplink) use(ctx context.Context, p port) error {
 		if !errors.Is(err, net.ErrClosed) { // the node is closing
 			u.log.WithError(err).Warn("cannot join the relay; trying again")
 		}
+		u.set.noteFailure(u)
 		u.failed(err)
 		if !pause.wait(ctx) {
 			return nil
 		}
-	}
-}
-
-// join makes session and registration over a link and keeps them until one of
-// them fails.
-func (u *Uplink) join(ctx context.Context, p port, pause *backoff) error {
-	setup, cancel := context.WithTimeoutCause(ctx, JoinTimeout,
-		fmt.Errorf("the relay did not complete the session and the registration within %v", JoinTimeout))
-	defer cancel()
-	a, err := u.carrier.join(setup, p, u.last)
-	if err != nil {
-		return fmt.Errorf("session with the relay: %w", err)
-	}
-	u.last = a
-	if err := u.set.claim(a.peer().ID, u); err != nil {
-		return err
-	}
-	defer u.set.release(a.peer().ID, u)
-	stream, err := a.openControl(setup)
-	if err != nil {
-		return fmt.Errorf("control stream to the relay: %w", err)
-	}
-	client := control.NewClient(stream, u.pushed)
-	defer client.Close()
-	answer, err := u.register(setup, client)
-	if err != nil {
-		return fmt.Errorf("registration at the relay: %w", err)
-	}
-	pause.reset()
-	if !u.up(a.peer(), client, answer) {
-		return errLinkDown
-	}
-	defer u.down()
-	return u.stay(ctx, p, a, client)
-}
-
-// stay waits for the end of a joined link, session or control stream, and
-// registers again when asked to. It ends the link when asked to leave.
-func (u *Uplink) stay(ctx context.Context, p port, a association, client *control.Client) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-a.Done():
-			return fmt.Errorf("session with the relay ended: %w", a.Err())
-		case <-client.Done():
-			return client.Err()
-		case <-u.leave:
-			if u.Status().GoingAway { // not an earlier wish
-				farewell(ctx, a)
-				_ = p.Close()
-				return errLeft
-			}
-		case <-u.renew:
-			rctx, cancel := context.WithTimeout(ctx, JoinTimeout)
-			answer, err := u.register(rctx, client)
-			cancel()
-			if err != nil {
-				return fmt.Errorf("registration at the relay: %w", err)
-			}
-			u.change(func(s *Status) { s.answered(answer) })
-		}
-	}
-}
-
-// farewell makes sure that the relay has the acknowledgement of all that it
-// said, so that it need not wait for that once the link is closed.
-func farewell(ctx context.Context, a association) {
-	ctx, cancel := context.WithTimeout(ctx, farewellTimeout)
-	defer cancel()
-	_, _ = a.Ping(ctx) // what is owed goes out with it
-}
-
-// register sends the node's registration, with a higher epoch if the relay
-// knows one from before the clock was set back.
-func (u *Uplink) register(ctx context.Context, client *control.Client) (control.Registered, error) {
-	const attempts = 3
-	var answer control.Registered
-	var err error
-	for range attempts {
-		m := u.cfg.Registration()
-		m.Epoch, m.Seq = u.versions.next()
-		answer, err = client.Register(ctx, m)
-		failed, ok := errors.AsType[*control.Failed](err)
-		if !ok || failed.Code != control.FailureStale || !u.versions.raise(failed.Epoch) {
-			break
-		}
-	}
-	return answer, err
-}
-
-// pushed takes what the relay says unasked. It runs in the client's reader.
-func (u *Uplink) pushed(m control.Message) {
-	switch m := m.(type) {
-	case *control.GoingAway:
-		u.log.WithField("grace", m.Grace()).Info("relay is about to stop")
-		u.change(func(s *Status) { s.GoingAway = true })
-		if u.cfg.OnGoingAway != nil {
-			u.cfg.OnGoingAway(u.addr, m.Grace())
-		}
-	case *control.Throttled:
-		u.log.WithField("dropped", m.Dropped).Warn("relay throttles this node")
 	}
 }
 
