@@ -67,7 +67,7 @@ func layerNames() string { return strings.Join(slices.Sorted(maps.Keys(layers)),
 // its peers.
 func (m *membership) relayFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&m.layer, "layer", native.Layer{}.Name(), "reliability `layer` ("+layerNames()+"), the same on both nodes")
-	cmd.Flags().StringSliceVar(&m.relays, "relay", nil, "`host:port` of a relay to use; may be repeated ("+overlay.EnvRelays+", separated by commas)")
+	cmd.Flags().StringSliceVar(&m.relays, "relay", nil, "`address` of a relay to use: host:port, or wss://host to look like HTTPS; may be repeated ("+overlay.EnvRelays+", separated by commas)")
 }
 
 // config is what the environment and the flags ask for. The node logs from the

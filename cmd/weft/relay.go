@@ -26,6 +26,7 @@ type relayCommand struct {
 	membership
 	listen, addrFile string
 	grace            time.Duration
+	front, metrics   []string     // of IP addresses and networks
 	server           relay.Server // its limits are flags
 }
 
@@ -37,6 +38,10 @@ func newRelay() *cobra.Command {
 		Long: `Runs a relay on a machine that the other nodes can reach. They find each
 other through it and exchange sealed packets over it, which it cannot read.
 Any node with the network's secret can be one.
+
+The port takes everything: links as tcp://, as ws:// and, with a web server in
+front that has a certificate and passes /link on, as wss://; health and metrics
+over HTTP (/healthz, /readyz, /metrics); STUN on UDP.
 
 SIGTERM and SIGINT end it: the nodes are told, and have some time to go to
 another relay. A second signal ends it at once.
@@ -50,9 +55,11 @@ those of all others. It is enough if one of two relays knows the other.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&r.listen, "listen", ":9999", "TCP `address` for links; with port 0 the system picks one")
+	f.StringVar(&r.listen, "listen", ":9999", "`address` for links, HTTP and, on UDP, STUN; with port 0 the system picks one")
 	f.StringVar(&r.addrFile, "addr-file", "", "`file` to write the address to, once the relay listens there")
 	f.StringSliceVar(&r.server.Peers, "peer", nil, "`host:port` of another relay of the network, to which nodes of this one are then connected; may be repeated")
+	f.StringSliceVar(&r.front, "behind", nil, "`IP` address or network of a web server in front of the relay, whose X-Forwarded-For is believed; may be repeated")
+	f.StringSliceVar(&r.metrics, "metrics-from", nil, "`IP` address or network that may read /metrics; may be repeated (default loopback)")
 	f.DurationVar(&r.grace, "grace", defaultGrace, "how long nodes have to leave when the relay stops")
 	f.IntVar(&r.server.MaxLinks, "max-links", 0, fmt.Sprintf("how many links are accepted (default %d, negative: no limit)", relay.DefaultMaxLinks))
 	f.IntVar(&r.server.BytesPerSecond, "bytes-per-second", 0, "how many bytes are forwarded for each node (default no limit)")
@@ -71,6 +78,13 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 			return usage(cmd, fmt.Errorf("where is the other relay? %w", err))
 		}
 	}
+	var err error
+	if r.server.Proxies, err = parsePrefixes(r.front); err != nil {
+		return usage(cmd, fmt.Errorf("where is the web server? %w", err))
+	}
+	if r.server.MetricsFrom, err = parsePrefixes(r.metrics); err != nil {
+		return usage(cmd, fmt.Errorf("who may read the metrics? %w", err))
+	}
 	cfg, err := r.config(cmd, logrus.InfoLevel)
 	if err != nil {
 		return err
@@ -80,11 +94,14 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer node.Close()
-	ln, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", r.listen)
+	ln, pc, err := listenPort(cmd.Context(), r.listen, cfg.Logger)
 	if err != nil {
 		return err
 	}
 	defer ln.Close()
+	if pc != nil {
+		defer pc.Close()
+	}
 	if r.addrFile != "" {
 		if err := writeWhole(r.addrFile, ln.Addr().String()+"\n"); err != nil {
 			return err
@@ -94,13 +111,23 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	r.server.Host, r.server.Name, r.server.Version = node, node.Name(), version()
-	return r.serve(cmd.Context(), node, ln, cfg.Logger)
+	return r.serve(cmd.Context(), node, ln, pc, cfg.Logger)
 }
 
 // serve serves until ctx ends, and lets the nodes leave.
-func (r *relayCommand) serve(ctx context.Context, node *overlay.Node, ln net.Listener, log logrus.FieldLogger) error {
+func (r *relayCommand) serve(ctx context.Context, node *overlay.Node, ln net.Listener, pc net.PacketConn, log logrus.FieldLogger) error {
 	served := make(chan error, 1)
 	go func() { served <- r.server.Serve(ln) }()
+	if pc != nil {
+		answering := make(chan struct{})
+		defer func() { <-answering }()
+		go func() {
+			defer close(answering)
+			if err := r.server.ServePacket(pc); !errors.Is(err, relay.ErrServerClosed) {
+				log.WithError(err).Warn("no more STUN")
+			}
+		}()
+	}
 	select {
 	case err := <-served:
 		return errors.Join(err, r.server.Close())
