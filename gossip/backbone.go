@@ -38,7 +38,8 @@ type Config struct {
 	// Addrs are where nodes and other relays reach this relay, at most
 	// [MaxRelayAddrs].
 	Addrs []string
-	// Transport carries the messages. Required.
+	// Transport carries the messages, such as NewMesh's. Required; Close closes
+	// it.
 	Transport Transport
 	// Grace is how long the nodes of a relay that cannot be reached any more
 	// stay listed. Zero: 30 s.
@@ -100,7 +101,7 @@ func Start(cfg Config) (*Backbone, error) {
 	cfg.MaxRelays = cmp.Or(cfg.MaxRelays, DefaultMaxRelays)
 	cfg.MaxRecordsPerRelay = cmp.Or(cfg.MaxRecordsPerRelay, DefaultMaxRecordsPerRelay)
 	if cfg.Logger == nil {
-		cfg.Logger = &logrus.Logger{Out: io.Discard, Formatter: new(logrus.TextFormatter), Level: logrus.PanicLevel}
+		cfg.Logger = silent()
 	}
 	cfg.Addrs = slices.Clone(cfg.Addrs)
 	b := &Backbone{
@@ -121,6 +122,11 @@ func Start(cfg Config) (*Backbone, error) {
 	}
 	go b.run(&loop{Backbone: b, core: c})
 	return b, nil
+}
+
+// silent returns a logger that says nothing.
+func silent() logrus.FieldLogger {
+	return &logrus.Logger{Out: io.Discard, Formatter: new(logrus.TextFormatter), Level: logrus.PanicLevel}
 }
 
 // check reports what makes the configuration unusable.

@@ -44,6 +44,7 @@ type testRelay struct {
 	directory *gossip.Directory
 	changes   chan gossip.Change
 	datagrams chan string
+	relays    chan struct{} // Relays has changed
 }
 
 // newRelay starts a backbone on a transport; it is closed with the test.
@@ -56,13 +57,25 @@ func newRelay(t testing.TB, transport gossip.Transport) *testRelay {
 	r := &testRelay{
 		t: t, id: cred.Key().ID(), directory: gossip.NewDirectory(gossip.DirectoryConfig{}),
 		changes: make(chan gossip.Change, 1024), datagrams: make(chan string, 1024),
+		relays: make(chan struct{}, 1),
 	}
 	var err error
 	r.Backbone, err = gossip.Start(gossip.Config{
 		Credentials: cred, Directory: r.directory, Transport: transport,
-		Addrs:      []string{"192.0.2.1:9"},
-		OnDatagram: func(from identity.NodeID, b []byte) { r.datagrams <- fmt.Sprint(from, ": ", string(b)) },
-		OnChange:   func(c gossip.Change) { r.changes <- c },
+		Addrs: []string{"192.0.2.1:9"},
+		OnDatagram: func(from identity.NodeID, b []byte) {
+			select {
+			case r.datagrams <- fmt.Sprint(from, ": ", string(b)):
+			default:
+			}
+		},
+		OnChange: func(c gossip.Change) { r.changes <- c },
+		OnRelays: func() {
+			select {
+			case r.relays <- struct{}{}:
+			default:
+			}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

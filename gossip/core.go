@@ -19,19 +19,26 @@ const (
 	pullTimeout  = 2 * time.Second  // an answer is waited for
 	pullTries    = 5
 	unsentPause  = 200 * time.Millisecond
-	maxPenalty   = 10 * time.Minute // who lied is not asked for a while
-	minPenalty   = time.Minute
+
+	// The neighbours are told the digest when much may be new: this long after
+	// an answer brought something, and after others came or went, whose
+	// broadcasts do not reach all until all know of the change.
+	tellAfterNews  = 50 * time.Millisecond
+	tellAfterPeers = 2 * time.Second
+	maxPenalty     = 10 * time.Minute // who lied is not asked for a while
+	minPenalty     = time.Minute
 
 	pullBytesPerSecond = 8 << 20 // is asked of one relay, and answered to one
 	pullBurst          = 4 << 20
 	refutesPerSecond   = 1000 // departures of nodes that others take for attached here
 )
 
-// An output is a message to be sent: to all, if broadcast is set.
+// An output is a message to be sent: to all, if broadcast is set; a digest to
+// neighbours, if digest is set.
 type output struct {
-	broadcast bool
-	to        Name
-	message   []byte
+	broadcast, digest bool
+	to                Name
+	message           []byte
 }
 
 // A core is what a relay's gossip knows and does, without I/O, goroutines and
@@ -53,6 +60,7 @@ type core struct {
 	own           relayRecord
 	refresh       time.Time // when own is signed anew
 	ticked        time.Time // last
+	tell          time.Time // when the neighbours are told the digest; zero when there is no reason
 	relays        map[identity.NodeID]*relayState
 	names         map[Name]identity.NodeID // of relays; the first that came keeps the name
 	reachable     map[Name]bool            // according to the transport
@@ -142,9 +150,12 @@ func (c *core) onPeers(all []Name, now time.Time) {
 		reachable[n] = true
 		isNew = isNew || !c.reachable[n]
 	}
+	if len(reachable) != len(c.reachable) || isNew {
+		c.tellAt(now.Add(tellAfterPeers))
+	}
 	c.reachable = reachable
 	c.look(now)
-	if isNew {
+	if isNew && c.renew(now) == nil { // anew: what was passed on once is not again
 		c.announce()
 	}
 }
@@ -200,6 +211,17 @@ func (c *core) tick(now time.Time) {
 		}
 	}
 	c.pullTick(now)
+	if !c.tell.IsZero() && !now.Before(c.tell) {
+		c.tell = time.Time{}
+		c.out = append(c.out, output{digest: true, message: makeDigest(c.self, c.relaySum(), c.dir)})
+	}
+}
+
+// tellAt makes the neighbours be told the digest, unless they are to be sooner.
+func (c *core) tellAt(t time.Time) {
+	if c.tell.IsZero() || t.Before(c.tell) {
+		c.tell = t
+	}
 }
 
 // onBroadcast takes the items of a broadcast.

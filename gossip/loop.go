@@ -111,10 +111,13 @@ func (l *loop) broadcastDirty(time.Time) bool {
 func (l *loop) flush() {
 	c := l.core
 	for _, o := range c.out {
-		if o.broadcast {
+		switch {
+		case o.broadcast:
 			l.broadcasts.Add(1)
 			l.transport.Broadcast(o.message)
-		} else {
+		case o.digest:
+			l.transport.Gossip(o.message)
+		default:
 			l.out.control(o.to, o.message)
 		}
 	}

@@ -154,7 +154,11 @@ func (c *core) onAnswer(a *answer, malformed bool, size int, now time.Time) {
 	}
 	c.stats.PulledBytes += uint64(size)
 	p.nonce, p.tries = 0, 0
+	before := c.relaySum() + c.stats.Merged
 	bad := c.take(a.nodes, a.relays, now)
+	if c.relaySum()+c.stats.Merged != before {
+		c.tellAt(now.Add(tellAfterNews))
+	}
 	if bad > 0 || malformed || !p.relays && a.upto < p.lo {
 		c.punish(p.from, now)
 		c.endPull(now)
@@ -299,6 +303,9 @@ func (c *core) next() time.Time {
 	next := c.ticked.Add(tickEvery)
 	if p := c.pulling; p != nil && p.due.Before(next) {
 		next = p.due
+	}
+	if !c.tell.IsZero() && c.tell.Before(next) {
+		next = c.tell
 	}
 	return next
 }

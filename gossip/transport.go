@@ -24,6 +24,9 @@ type Transport interface {
 	// Broadcast sends a message to all relays that can be reached. It does not
 	// block for long, and keeps msg.
 	Broadcast(msg []byte)
+	// Gossip sends a digest to some or all neighbours. It does not block for
+	// long, and keeps msg.
+	Gossip(msg []byte)
 	// Unicast sends a message to one relay. It may block as long as the way to
 	// that relay is blocked, and keeps msg. An error says that it was not sent.
 	Unicast(to Name, msg []byte) error

@@ -181,13 +181,21 @@ func (t *transport) deliver(f func(gossip.Handler)) bool {
 
 // gossip tells the neighbours the digest, again and again.
 func (t *transport) gossip() {
+	var msg []byte
+	t.deliver(func(h gossip.Handler) { msg = h.Digest() })
+	if msg != nil {
+		t.Gossip(msg)
+	}
+	t.deliver(func(gossip.Handler) { t.timer.Reset(DigestInterval) })
+}
+
+func (t *transport) Gossip(msg []byte) {
 	t.hub.mu.Lock()
 	near := t.hub.neighbours(t.name)
 	t.hub.mu.Unlock()
 	for _, n := range near {
-		t.sendDigest(n)
+		n.deliver(func(h gossip.Handler) { h.OnDigest(msg) })
 	}
-	t.deliver(func(gossip.Handler) { t.timer.Reset(DigestInterval) })
 }
 
 func (t *transport) sendDigest(to *transport) {
