@@ -81,7 +81,7 @@ bench: ## Compare weft with TCP and TLS on this machine
 	@cd bench && $(GO) run .
 
 .PHONY: integ
-integ: ## Only the integration tests: processes, sockets, faults
+integ: ## Only the integration tests: processes, sockets, faults, programs over every layer
 	@cd integration && $(GO) test -race -shuffle=on -timeout $(TIMEOUT) -run '$(RUN)' -v ./...
 
 .PHONY: cover
