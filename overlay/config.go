@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/link"
 	"github.com/weftnet/weft/internal/link/linkdial"
+	"github.com/weftnet/weft/internal/uplink"
 	"github.com/weftnet/weft/stream"
 	"github.com/weftnet/weft/stream/native"
 )
@@ -38,22 +41,30 @@ type Config struct {
 	// Neither: a new key, and so a new node ID, each time.
 	Key *PrivateKey
 	// StateDir is the directory that holds the node's key, or will: see
-	// [LoadKey].
+	// [LoadKey]. The node also keeps there, in relays.json, which relays others
+	// told it of, for the day on which none of Relays is there any more.
 	StateDir string
 	// Name is a name by which others can dial the node: a DNS name such as
 	// "kv-1", without a ".weft" behind it. Empty: the node has only its ID and
 	// key. Several nodes may have one name, but can then not be dialled by it.
 	Name string
 
-	// Relays are the relays that the node keeps a link to: "host:port" or
+	// Relays are the relays that the node begins with: "host:port" or
 	// "tcp://host:port"; or "wss://host[:port][/path]" for one behind a web
 	// server, which looks like any HTTPS from outside; or the same with ws, for
-	// no TLS. Ports 443 and 80 and the path /link may be left out. Empty: none,
-	// for a node that is a relay itself and needs no other.
+	// no TLS. Ports 443 and 80 and the path /link may be left out. A host name
+	// may stand for several addresses, all of which are tried. The node uses
+	// two relays at a time, its home and a spare, of these and of those that
+	// they tell it of. Empty: none ever, for a node that is a relay itself and
+	// needs no other.
 	Relays []string
 	// DialLink makes the connections to relays and proxies, of network "tcp",
 	// for tests. Nil: a net.Dialer.
 	DialLink func(ctx context.Context, network, address string) (net.Conn, error)
+	// Resolver looks up the host names in relays' addresses. Nil:
+	// net.DefaultResolver; but DialLink and proxies, where there are any, get
+	// the names as they are.
+	Resolver Resolver
 	// LinkTLS is for wss relays, and proxies with TLS. The relays are proven to
 	// be of the network without it; it is there to pass for HTTPS. Nil: the
 	// defaults, with the system's certificate authorities.
@@ -74,6 +85,12 @@ type Config struct {
 	Allow *Rule
 	// Logger is told what happens to the node. Nil: silence.
 	Logger logrus.FieldLogger
+	// OnEvent is told what happens between the node and its relays, one event
+	// after the other in one goroutine. The node does not wait for it: when 128
+	// events are waiting, further ones are dropped and counted. It must not
+	// call Close or Shutdown of the node, which wait for it. Nil: nobody is
+	// told.
+	OnEvent func(Event)
 
 	// HandshakeTimeout is how long a new session with a peer may take. Zero:
 	// 10 s.
@@ -107,6 +124,9 @@ type Config struct {
 	// never less than StreamWindow. Zero: 16 MiB.
 	MaxStreamWindow int
 }
+
+// relaysFile is the file in StateDir that holds the learned relays.
+const relaysFile = "relays.json"
 
 // defaultBacklog is Config.Backlog if that is zero.
 const defaultBacklog = 128
@@ -198,6 +218,40 @@ func (c Config) credentials() (*identity.Credentials, error) {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
 	return credentials, nil
+}
+
+// A Resolver looks up host names. A *net.Resolver is one.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// linkLookup looks up the hosts of relays that are dialled without a proxy.
+func (c Config) linkLookup() uplink.Lookup {
+	resolver := c.Resolver
+	switch {
+	case resolver != nil:
+	case c.DialLink != nil:
+		return nil
+	default:
+		resolver = net.DefaultResolver
+	}
+	return func(ctx context.Context, a link.Addr) ([]netip.Addr, error) {
+		if c.Proxy != nil {
+			proxy, err := c.Proxy(&url.URL{Scheme: "https", Host: a.HostPort()})
+			if proxy != nil || err != nil {
+				return nil, err
+			}
+		}
+		return resolver.LookupNetIP(ctx, "ip", a.Host)
+	}
+}
+
+// relayMemory is where learned relays are kept.
+func (c Config) relayMemory(network [32]byte) uplink.Memory {
+	if c.StateDir == "" {
+		return nil
+	}
+	return uplink.FileMemory(filepath.Join(c.StateDir, relaysFile), network)
 }
 
 // linkDialer dials relays.

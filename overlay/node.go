@@ -40,6 +40,7 @@ type Node struct {
 	hooks       *relayhost.Hooks
 	dialLink    link.Dial
 	uplinks     *uplink.Set
+	events      *teller
 	ports       *listener.Table
 	packets     *packetTable
 	refused     atomic.Uint64 // requests that cfg.Allow did not allow
@@ -89,6 +90,7 @@ func New(cfg Config) (*Node, error) {
 		closed:      make(chan struct{}),
 	}
 	n.packets = newPacketTable(n)
+	n.events = newTeller(cfg.OnEvent)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.sw = switchboard.New(switchboard.Config{
 		Self:    id,
@@ -101,13 +103,17 @@ func New(cfg Config) (*Node, error) {
 	if n.ep, err = session.NewEndpoint(n.sessionConfig()); err != nil {
 		return nil, err
 	}
+	n.events.start()
 	n.dialLink = cfg.linkDialer(link.Hello{Network: link.TagOf(credentials.Network().ID()), Node: id})
 	n.uplinks = uplink.New(uplink.Config{
 		Relays:       cfg.Relays,
 		Dial:         n.dialLink,
+		Lookup:       cfg.linkLookup(),
 		Self:         id,
 		Registration: func() control.Register { return control.Register{Names: credentials.Names()} },
 		Sign:         func(m *control.Register, relay NodeID) error { return m.Sign(credentials, relay) },
+		Memory:       cfg.relayMemory(credentials.Network().ID()),
+		OnEvent:      n.events.told,
 		Logger:       n.log,
 	}, n.sw, n.ep)
 	return n, nil
@@ -248,6 +254,7 @@ func (n *Node) leave(ctx context.Context) error {
 	n.drainLinks()
 	_ = n.uplinks.Close()
 	_ = n.sw.Close()
+	n.events.close()
 	n.wg.Wait()
 	return err
 }

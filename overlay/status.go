@@ -17,9 +17,15 @@ type Status struct {
 	Name    string
 	Network string
 	Layer   string        // Config.Reliability's name
-	Relays  []RelayStatus // in the order of Config.Relays
+	Relays  []RelayStatus // those of Config.Relays in their order, then others in use
 	Peers   []PeerStatus  // by ID
 	Ports   []uint16      // that are listened on, in order
+
+	// LearnedRelays is how many relays the node knows from other relays, in use
+	// or not.
+	LearnedRelays int
+	// EventsDropped counts events that Config.OnEvent was too slow for.
+	EventsDropped uint64
 
 	// What became of the conns that peers asked for.
 	Accepted     uint64 // given to a listener
@@ -36,14 +42,16 @@ type Status struct {
 
 // A RelayStatus is the state of a node's link to one relay.
 type RelayStatus struct {
-	Addr  string    // as configured
-	Up    bool      // registered there: others can dial this node over it
-	State string    // in words
-	Since time.Time // when the state began
-	Next  time.Time // when the next attempt begins; zero if none is due
-	Err   error     // why the last attempt failed or the last link broke
+	Addr    string    // as configured, or as another relay told
+	Learned bool      // another relay told of it
+	Up      bool      // it forwards for this node and answers
+	Home    bool      // the node is registered there: others find it there
+	State   string    // in words
+	Since   time.Time // when the state began
+	Next    time.Time // when the next attempt begins; zero if none is due
+	Err     error     // why the last attempt failed or the last link broke
 
-	// What the relay told when the node was last registered there.
+	// What the relay told when it was up last.
 	ID           NodeID
 	Name         string
 	Version      string
@@ -51,6 +59,9 @@ type RelayStatus struct {
 	GoingAway    bool   // the relay is about to stop
 
 	RTT time.Duration // smoothed; zero while unknown
+
+	Throttled uint64 // how often the relay told that it dropped frames of this node
+	Dropped   uint64 // the frames that it told of
 }
 
 // A PeerStatus is the state of a session with a peer.
@@ -112,6 +123,8 @@ func (n *Node) Status() Status {
 	st.NotAllowed = counts.NotAllowed + n.refused.Load()
 	st.ShuttingDown = counts.ShuttingDown
 	st.PacketsDropped = n.packets.dropped.Load()
+	st.LearnedRelays = len(n.uplinks.Known())
+	st.EventsDropped = n.events.dropped.Load()
 	for _, u := range n.uplinks.Status() {
 		st.Relays = append(st.Relays, n.relayStatus(u))
 	}
@@ -120,7 +133,9 @@ func (n *Node) Status() Status {
 
 func (n *Node) relayStatus(u uplink.Status) RelayStatus {
 	st := RelayStatus{
-		Addr: u.Addr, Up: u.Phase == uplink.PhaseUp, State: u.Phase.String(),
+		Addr: u.Addr, Learned: u.Learned,
+		Up: u.Phase == uplink.PhaseUp, Home: u.Registered, State: u.String(),
+		Throttled: u.Throttled, Dropped: u.Dropped,
 		Since: u.Since, Next: u.Next, Err: u.Err,
 		ID: u.Relay.ID, Name: u.RelayName, Version: u.RelayVersion,
 		ObservedAddr: u.ObservedAddr, GoingAway: u.GoingAway,

@@ -32,10 +32,11 @@ func newPing() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ping NODE[:PORT]",
 		Short: "Measure round trips to a node",
-		Long: `Asks a node, by name, ID or key, for signs of life, and shows how long each
-took, which way it went, and which reliability layer the node speaks. Making a session first is not counted. With a port,
-it opens and closes a conn to that port each time, which tells whether somebody
-listens there.
+		Long: `Says which relay is this node's home, over which others reach it. Then asks a
+node, by name, ID or key, for signs of life, and shows how long each took, which
+way it went, and which reliability layer the node speaks. Making a session first
+is not counted. With a port, it opens and closes a conn to that port each time,
+which tells whether somebody listens there.
 
 It fails if nothing was answered.`,
 		Example: `  weft ping files
@@ -68,11 +69,26 @@ func (p *pingCommand) run(cmd *cobra.Command, target string) error {
 	if err := waitReady(cmd.Context(), node, p.timeout); err != nil {
 		return err
 	}
+	fmt.Fprintln(cmd.OutOrStdout(), relaysOf(node.Status()))
 	var once pinger = node.Ping
 	if _, _, err := net.SplitHostPort(target); err == nil {
 		once = knock(node)
 	}
 	return p.repeat(cmd, target, once)
+}
+
+// relaysOf says which relays a node uses.
+func relaysOf(st overlay.Status) string {
+	home, rest := "no home relay", ""
+	for _, r := range st.Relays {
+		switch name := "relay " + r.Addr + " (" + r.ID.String() + ")"; {
+		case r.Home:
+			home = "home is " + name
+		case r.Up:
+			rest += ", spare is " + name
+		}
+	}
+	return home + rest
 }
 
 // A pinger measures one round trip.

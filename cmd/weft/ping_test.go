@@ -14,6 +14,7 @@ func TestPing(t *testing.T) {
 	server.line()
 	const (
 		trip = `\d: [\d.]+(µs|ms|s) from [0-9a-f]{16} \(files\) by relay 127\.0\.0\.1:\d+, layer native\n`
+		home = `home is relay 127\.0\.0\.1:\d+ \([0-9a-f]{16}\)\n`
 		sum  = `; round trip min [\d.]+(µs|ms|s), avg [\d.]+(µs|ms|s), max [\d.]+(µs|ms|s)\n$`
 	)
 	tests := []struct {
@@ -22,13 +23,13 @@ func TestPing(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		{"a node", []string{"-n", "3", "-i", "0", "files"}, exitOK, "^(" + trip + "){3}3 of 3 answered" + sum, "^$"},
-		{"a port", []string{"-n", "2", "-i", "1ms", "files:80"}, exitOK, "^(" + trip + "){2}2 of 2 answered" + sum, "^$"},
-		{"a port where nobody listens", []string{"-n", "2", "-i", "0", "files:81"}, exitFailure, `^0 of 2 answered\n$`,
+		{"a node", []string{"-n", "3", "-i", "0", "files"}, exitOK, "^" + home + "(" + trip + "){3}3 of 3 answered" + sum, "^$"},
+		{"a port", []string{"-n", "2", "-i", "1ms", "files:80"}, exitOK, "^" + home + "(" + trip + "){2}2 of 2 answered" + sum, "^$"},
+		{"a port where nobody listens", []string{"-n", "2", "-i", "0", "files:81"}, exitFailure, "^" + home + `0 of 2 answered\n$`,
 			`^1: .*nobody listens.*\n2: .*nobody listens.*\nweft: no answer from files:81; check the port, .*\n$`},
-		{"no such node", []string{"-n", "1", "pigeon"}, exitFailure, `^0 of 1 answered\n$`,
+		{"no such node", []string{"-n", "1", "pigeon"}, exitFailure, "^" + home + `0 of 1 answered\n$`,
 			`^1: .*no node "pigeon"\nweft: no answer from pigeon; check the name, .*\n$`},
-		{"no name at all", []string{"-n", "1", "a pigeon"}, exitFailure, `^0 of 1 answered\n$`, `\nweft: no answer from a pigeon\n$`},
+		{"no name at all", []string{"-n", "1", "a pigeon"}, exitFailure, "^" + home + `0 of 1 answered\n$`, `\nweft: no answer from a pigeon\n$`},
 		{"a negative count", []string{"-n", "-1", "files"}, exitUsage, `^$`, `^weft: how often\?`},
 	}
 	for _, tt := range tests {
@@ -46,6 +47,7 @@ func TestAnInterruptedPingSumsUp(t *testing.T) {
 	server, _ := startServer(t)
 	server.line()
 	ping := start(t, "ping", "-n", "0", "-i", "1h", "files")
+	ping.line()
 	ping.line()
 	ping.stop()
 	if line := ping.line(); !strings.HasPrefix(line, "1 of 1 answered; ") {

@@ -22,16 +22,14 @@ const (
 	maxAddrs = 16
 )
 
-// A Resolver looks up the addresses of a relay whose address has a host name. A
-// *net.Resolver is one.
-type Resolver interface {
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-}
+// A Lookup returns where the host of a relay's address may be dialled, nothing
+// if that is not for this node to know.
+type Lookup func(ctx context.Context, a link.Addr) ([]netip.Addr, error)
 
 // A reacher makes one attempt to reach a relay, at all its addresses.
 type reacher struct {
-	dial     link.Dial
-	resolver Resolver // nil: names are left to dial
+	dial   link.Dial
+	lookup Lookup // nil: names are left to dial
 }
 
 // reach dials the addresses of a relay, one after the other and, if they are
@@ -50,13 +48,13 @@ func (r reacher) reach(ctx context.Context, addrs []string) (link.FrameConn, err
 // wrong.
 func (r reacher) resolve(ctx context.Context, addr string) []string {
 	a, err := link.ParseAddr(addr)
-	if err != nil || a.IP.IsValid() || r.resolver == nil {
+	if err != nil || a.IP.IsValid() || r.lookup == nil {
 		return []string{addr}
 	}
 	if _, err := netip.ParseAddr(a.Host); err == nil {
 		return []string{addr}
 	}
-	ips, err := r.resolver.LookupNetIP(ctx, "ip", a.Host)
+	ips, err := r.lookup(ctx, a)
 	if err != nil || len(ips) == 0 {
 		return []string{addr}
 	}

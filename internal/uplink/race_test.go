@@ -124,12 +124,12 @@ func TestAddressesAreTriedOneAfterTheOther(t *testing.T) {
 	}
 }
 
-// names is a resolver.
+// names are what host names stand for.
 type names map[string][]string
 
-func (n names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+func (n names) lookup(_ context.Context, a link.Addr) ([]netip.Addr, error) {
 	var ips []netip.Addr
-	for _, s := range n[host] {
+	for _, s := range n[a.Host] {
 		ips = append(ips, netip.MustParseAddr(s))
 	}
 	if ips == nil {
@@ -139,7 +139,7 @@ func (n names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 }
 
 func TestHostNamesLeadToAllTheirAddresses(t *testing.T) {
-	resolver := names{
+	known := names{
 		"two.example":  {"192.0.2.1", "192.0.2.2"},
 		"both.example": {"192.0.2.1", "192.0.2.2", "2001:db8::1", "::ffff:192.0.2.3"},
 	}
@@ -161,7 +161,7 @@ func TestHostNamesLeadToAllTheirAddresses(t *testing.T) {
 	for _, tt := range tests {
 		firsts := make(map[string]bool)
 		for range 100 {
-			got := reacher{resolver: resolver}.resolve(t.Context(), tt.addr)
+			got := reacher{lookup: known.lookup}.resolve(t.Context(), tt.addr)
 			if tt.six > 0 && !strings.Contains(got[0], "2001:") {
 				t.Errorf("%s: IPv6 is not the first of %v", tt.addr, got)
 			}
@@ -176,7 +176,7 @@ func TestHostNamesLeadToAllTheirAddresses(t *testing.T) {
 		}
 	}
 	if got := (reacher{}).resolve(t.Context(), "two.example:9999"); len(got) != 1 {
-		t.Errorf("without a resolver: %v", got)
+		t.Errorf("without a look-up: %v", got)
 	}
 }
 
@@ -185,7 +185,7 @@ func TestRelayBehindANameIsReachedAtOneOfManyAddresses(t *testing.T) {
 		r := newFakeRelay(1)
 		const name = "tcp://relay.example.org:9999"
 		relays := map[string]*fakeRelay{name + "#192.0.2.3": r} // the others refuse
-		cfg := Config{Relays: []string{name}, Resolver: names{"relay.example.org": {"192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"}}}
+		cfg := Config{Relays: []string{name}, Lookup: names{"relay.example.org": {"192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"}}.lookup}
 		s, _ := newTestSet(t, cfg, relays)
 		mustReady(t, s)
 		if st, _ := s.Home(); st.Addr != name {

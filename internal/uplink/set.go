@@ -22,9 +22,9 @@ type Config struct {
 	Relays []string
 	// Dial makes one attempt to reach a relay. Required; see [link.DialTCP].
 	Dial link.Dial
-	// Resolver looks up the hosts of relays, so that each of their addresses is
+	// Lookup looks up the hosts of relays, so that each of their addresses is
 	// tried. Nil: names are left to Dial.
-	Resolver Resolver
+	Lookup Lookup
 	// Self is this node's ID, which is no relay for itself.
 	Self identity.NodeID
 	// Registration returns what relays shall know of this node, without a

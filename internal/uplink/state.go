@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/weftnet/weft/internal/control"
@@ -67,7 +68,7 @@ func (u *Uplink) down(err error) {
 			s.enter(PhaseJoining)
 		}
 	})
-	if errors.Is(err, context.Canceled) || errors.Is(err, errLeft) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) || errors.Is(err, errLeft) {
 		return // not the relay's doing
 	}
 	u.set.event(Event{Kind: EventDown, Addr: u.addr, Relay: u.Status().Relay.ID, Err: err})

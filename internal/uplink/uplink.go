@@ -77,7 +77,7 @@ func newUplink(p *place, set *Set) *Uplink {
 		status:  p.last,
 	}
 	u.status.enter(PhaseDialing)
-	reach := reacher{dial: set.cfg.Dial, resolver: set.cfg.Resolver}
+	reach := reacher{dial: set.cfg.Dial, lookup: set.cfg.Lookup}
 	addrs := p.addrs
 	u.wg.Go(func() {
 		u.run(ctx, func(ctx context.Context, _ string) (link.FrameConn, error) { return reach.reach(ctx, addrs) })
