@@ -1,150 +1,238 @@
 package relay
 
 import (
-	"cmp"
 	"context"
-	"io"
-	"slices"
+	"errors"
+	"net"
 	"time"
 
+	"github.com/weftnet/weft/gossip"
+	"github.com/weftnet/weft/internal/control"
+	"github.com/weftnet/weft/internal/frame"
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/session"
 	"github.com/weftnet/weft/internal/switchboard"
+	"github.com/weftnet/weft/stream"
 )
 
-// A PeerStatus is what a relay knows about another one, or about an address of
-// Server.Peers.
-type PeerStatus struct {
-	ID      identity.NodeID // zero before the first session
-	Addr    string          // as configured, or where the other relay's link comes from
-	Dialled bool            // this relay dials; otherwise the other one did
-	Up      bool            // frames are forwarded over the link
-	State   string          // in words
-	Since   time.Time       // when the state began
-	Err     error           // why the last attempt failed or the last link broke
-	RTT     time.Duration   // smoothed; zero while unknown
-}
+const (
+	// listEvery is how often nodes are told of other relays at most.
+	listEvery = time.Second
+	// renewSelf is how often the relay's own record is signed anew: well before
+	// its certificate expires.
+	renewSelf = 4 * time.Hour
+)
 
-// Relays returns the state of Server.Peers, in their order, and after them the
-// relays that have dialled this one, ordered by ID.
-func (s *Server) Relays() []PeerStatus {
-	r := s.relay()
-	var all []PeerStatus
-	for _, p := range r.peers {
-		all = append(all, p.state())
+// A transporter is a Host that brings a transport for the gossip between relays,
+// such as a simulated one.
+type transporter interface{ GossipTransport() gossip.Transport }
+
+// errNoBackbone is how a stream of the backbone ends at a relay that has none.
+var errNoBackbone = errors.New("relay: this relay is part of no backbone")
+
+// startBackbone joins the gossip between relays. Without it the relay knows
+// only the nodes that are attached to itself.
+func (r *relay) startBackbone(s *Server) {
+	var transport gossip.Transport
+	if host, ok := s.Host.(transporter); ok {
+		transport = host.GossipTransport()
+	} else {
+		transport = newLateMesh(r.Credentials.Network(), r.log)
 	}
-	dialled := len(all)
-	r.mu.Lock()
-	for id, links := range r.trunks {
-		for _, t := range links {
-			if t.by == nil {
-				all = append(all, PeerStatus{ID: id, Addr: t.port.String(), Up: true, State: "up", Since: t.port.Since()})
-			}
-		}
-	}
-	r.mu.Unlock()
-	slices.SortFunc(all[dialled:], func(a, b PeerStatus) int {
-		return cmp.Or(cmp.Compare(a.ID, b.ID), a.Since.Compare(b.Since))
+	b, err := gossip.Start(gossip.Config{
+		Credentials: r.Credentials,
+		Directory:   r.directory,
+		Addrs:       s.Addrs,
+		Transport:   transport,
+		Logger:      r.log,
+		OnDatagram:  r.datagram,
+		OnChange:    r.changed,
+		OnRelays:    r.relaysChanged,
 	})
-	for i := range all {
-		if sess := r.Endpoint.Session(all[i].ID); sess != nil && all[i].Up {
-			all[i].RTT = sess.Stats().RTT
-		}
+	if err != nil {
+		r.log.WithError(err).Error("the relay works alone: it cannot join the others")
+		return
 	}
-	return all
+	r.backbone = b
 }
 
-// A trunk is a link to another relay.
-type trunk struct {
-	port *switchboard.Port
-	by   *peer // who has dialled it; nil: the other relay has
-}
-
-// joined notes a link to the relay id. by is nil if that has dialled it.
-func (r *relay) joined(by *peer, port *switchboard.Port, id identity.NodeID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.joinedLocked(by, port, id)
-}
-
-// joinedLocked is joined with r.mu held.
-func (r *relay) joinedLocked(by *peer, port *switchboard.Port, id identity.NodeID) {
-	for _, t := range r.trunks[id] {
-		if t.port == port {
-			return
-		}
-		if t.by != nil {
-			t.by.recheck()
-		}
-	}
-	r.trunks[id] = append(r.trunks[id], trunk{port, by})
-}
-
-// left undoes joined.
-func (r *relay) left(port *switchboard.Port, id identity.NodeID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.leftLocked(port, id)
-}
-
-// leftLocked is left with r.mu held.
-func (r *relay) leftLocked(port *switchboard.Port, id identity.NodeID) {
-	rest := slices.DeleteFunc(r.trunks[id], func(t trunk) bool { return t.port == port })
-	if r.trunks[id] = rest; len(rest) == 0 {
-		delete(r.trunks, id)
-	}
-}
-
-// rival returns a *standbyError when another link to the relay id makes port,
-// which this relay has dialled, superfluous. Of two relays that have dialled
-// each other the one with the smaller ID keeps its link, so that never both give
-// up theirs.
-func (r *relay) rival(port *switchboard.Port, id identity.NodeID) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	older := true // than port
-	for _, t := range r.trunks[id] {
-		switch {
-		case t.port == port:
-			older = false
-		case t.port.Err() != nil:
-		case t.by != nil && older, t.by == nil && id < r.self:
-			return &standbyError{why: "another link leads to the same relay", until: t.port.Done(), limit: standbyPause}
-		}
+// Relays returns the other relays of the backbone, in the order of their IDs:
+// those that this one has a link to, and those that it knows from others.
+func (s *Server) Relays() []gossip.RelayInfo {
+	if b := s.relay().backbone; b != nil {
+		return b.Relays()
 	}
 	return nil
+}
+
+// changed is told by the backbone where a node is now.
+func (r *relay) changed(c gossip.Change) {
+	switch {
+	case r.Switch.Port(c.Node) != nil: // it has a link to this relay, too
+	case c.Relay == 0:
+		r.Switch.NodeGone(c.Node, 0)
+	default:
+		r.Switch.NodeMoved(c.Node)
+	}
+}
+
+// datagram takes a frame that another relay has sent through the backbone.
+func (r *relay) datagram(_ identity.NodeID, b []byte) {
+	f, err := frame.Decode(b)
+	if err != nil {
+		r.stats.badDatagrams.Add(1)
+		return
+	}
+	_ = r.Switch.Inject(f)
 }
 
 // nextHop is the switch's Forwarding.NextHop. It takes no lock but the
 // directory's, and is called with the switch's held.
 func (r *relay) nextHop(dst identity.NodeID, _ *switchboard.Port) (out *switchboard.Port, elsewhere bool) {
-	at, ok := r.whereIs(dst)
+	at, ok := r.directory.RelayOf(dst)
 	if !ok || at == r.self {
 		return nil, false
 	}
 	if out = r.Switch.Port(at); out != nil && out.Trusted() && out.Link().Up() {
 		return out, false
 	}
-	return nil, false
+	return nil, r.backbone != nil
 }
 
-// whereIs returns the relay that a node is attached to.
-func (r *relay) whereIs(id identity.NodeID) (identity.NodeID, bool) {
-	found := r.directory.Find(identity.Target{ID: id})
-	if len(found) == 0 {
-		return 0, false
+// elsewhere is the switch's Forwarding.Elsewhere: it sends a frame to a relay
+// that no link leads to. What the backbone does not take is dropped and counted
+// there.
+func (r *relay) elsewhere(f *frame.Frame) bool {
+	at, ok := r.directory.RelayOf(f.Dst())
+	if !ok || at == r.self || r.backbone == nil {
+		return false
 	}
-	return found[0].Relay, true
+	r.backbone.Send(at, f.Bytes())
+	f.Release()
+	return true
 }
 
 // converse carries the backbone's gossip over a stream of a session with
 // another relay until the stream or ctx ends.
-func (r *relay) converse(ctx context.Context, stream *session.Stream, _ bool) error {
-	stop := context.AfterFunc(ctx, func() { _ = stream.Close() })
-	defer stop()
-	_, err := io.Copy(io.Discard, stream)
-	if err == nil {
-		err = io.EOF
+func (r *relay) converse(ctx context.Context, s *session.Stream) error {
+	if r.backbone == nil {
+		return errNoBackbone
 	}
-	return err
+	return r.backbone.Serve(ctx, meshConn{s}, s.Session().Peer().ID)
+}
+
+// A meshConn is a stream of a session with another relay.
+type meshConn struct{ *session.Stream }
+
+var _ net.Conn = meshConn{}
+
+func (c meshConn) LocalAddr() net.Addr  { return nodeAddr(c.Session().LocalID()) }
+func (c meshConn) RemoteAddr() net.Addr { return nodeAddr(c.Session().Peer().ID) }
+
+// A nodeAddr names the node at an end of a stream that has no port.
+type nodeAddr identity.NodeID
+
+func (nodeAddr) Network() string  { return stream.Network }
+func (a nodeAddr) String() string { return identity.NodeID(a).String() }
+
+// publishSelf lists the relay's own node, here and at the other relays.
+func (r *relay) publishSelf(seq uint64) error {
+	key := r.Credentials.Key().Public()
+	self := identity.Peer{ID: key.ID(), Key: key, Names: r.Credentials.Names()}
+	m := control.Register{Names: self.Names, Epoch: r.epoch, Seq: seq}
+	if err := m.Sign(r.Credentials, r.self); err != nil {
+		return err
+	}
+	return r.publish(self, &m)
+}
+
+// publish lists a node that is attached here, at the other relays too if it has
+// signed that.
+func (r *relay) publish(peer identity.Peer, m *control.Register) error {
+	a := gossip.Attachment{
+		Relay: r.self, Names: m.Names, Candidates: m.Candidates,
+		Epoch: m.Epoch, Seq: m.Seq,
+	}
+	if r.backbone == nil || len(m.Signature) == 0 {
+		return r.directory.Put(peer, a)
+	}
+	return r.backbone.Publish(peer, a, m.Signature, m.Certificate)
+}
+
+// withdraw undoes publish, and Attach.
+func (r *relay) withdraw(id identity.NodeID) {
+	if r.backbone == nil {
+		r.directory.Detach(id, r.self)
+		return
+	}
+	r.backbone.Withdraw(id)
+}
+
+// stayListed signs the relay's own record anew from time to time.
+func (r *relay) stayListed() {
+	t := time.NewTicker(renewSelf)
+	defer t.Stop()
+	for seq := uint64(1); ; seq++ {
+		if err := r.publishSelf(seq); err != nil {
+			r.log.WithError(err).Warn("the relay itself cannot be looked up")
+		}
+		select {
+		case <-t.C:
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
+
+// relaysChanged is told by the backbone that there are other relays than
+// before.
+func (r *relay) relaysChanged() {
+	select {
+	case r.newRelays <- struct{}{}:
+	default:
+	}
+}
+
+// tellRelays tells the nodes of the other relays, whenever those change.
+func (r *relay) tellRelays() {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-r.newRelays:
+		case <-r.ctx.Done():
+			return
+		}
+		select {
+		case <-pause.C:
+		case <-r.ctx.Done():
+			return
+		}
+		m := r.relayList()
+		for _, c := range r.allConsoles() {
+			c.push(m)
+		}
+		pause.Reset(listEvery)
+	}
+}
+
+// relayList is what nodes are told of other relays: those that are in working
+// order, beginning with the next in the order of IDs, so that the nodes of all
+// relays do not make for the same one.
+func (r *relay) relayList() *control.Relays {
+	var before, behind []control.Relay
+	if r.backbone != nil {
+		for _, info := range r.backbone.Relays() {
+			if !info.Reachable || info.Leaving || info.NameClash {
+				continue
+			}
+			entry := control.Relay{ID: info.ID, Addrs: info.Addrs}
+			if info.ID < r.self {
+				before = append(before, entry)
+			} else {
+				behind = append(behind, entry)
+			}
+		}
+	}
+	return control.NewRelays(append(behind, before...))
 }

@@ -82,7 +82,7 @@ func (c *console) takeMesh(s *session.Stream, t *turn) {
 		return
 	}
 	t.begin(func(ctx context.Context) {
-		err := c.relay.converse(ctx, s, false)
+		err := c.relay.converse(ctx, s)
 		c.relay.log.WithError(err).WithField("peer", c.session.Peer().ID.String()).Debug("stream of the backbone ended")
 		_ = s.Close()
 	})
@@ -154,14 +154,10 @@ func (c *console) Register(_ context.Context, m *control.Register) (*control.Reg
 	if !ok {
 		return nil, errNotAttached
 	}
-	err := c.relay.directory.Put(peer, gossip.Attachment{
-		Relay: c.relay.self,
-		Names: m.Names, Candidates: m.Candidates,
-		Epoch: m.Epoch, Seq: m.Seq,
-	})
-	if err != nil {
+	if err := c.relay.publish(peer, m); err != nil {
 		return nil, failureOf(err)
 	}
+	c.push(c.relay.relayList())
 	return &control.Registered{ObservedAddr: addr, RelayName: c.relay.name, RelayVersion: c.relay.version}, nil
 }
 
@@ -177,6 +173,8 @@ func failureOf(err error) *control.Failed {
 		failed.Code, failed.Reason = control.FailureConflict, "another key has the same node ID; make a new key"
 	case errors.Is(err, gossip.ErrFull):
 		failed.Code, failed.Reason = control.FailureFull, "the relay's directory is full"
+	case errors.Is(err, gossip.ErrSignature):
+		failed.Code, failed.Reason = control.FailureNotAllowed, "the signature is not the node's for this relay"
 	case errors.Is(err, gossip.ErrNotCertified):
 		failed.Code, failed.Reason = control.FailureNotAllowed, "a name is not in the node's certificate"
 	case errors.Is(err, gossip.ErrTooMuch):

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"github.com/weftnet/weft/gossip"
+	"github.com/weftnet/weft/gossip/gossiptest"
 	"github.com/weftnet/weft/internal/control"
 	"github.com/weftnet/weft/internal/frame"
 	"github.com/weftnet/weft/internal/identity"
@@ -26,6 +28,7 @@ const delay = 10 * time.Millisecond
 type lab struct {
 	t   *testing.T
 	net *simnet.Network
+	hub gossiptest.Hub // of the relays' gossip
 	wg  sync.WaitGroup // of goroutines that end with what they serve
 }
 
@@ -44,9 +47,13 @@ func (l *lab) close() {
 // A node is a switch and an endpoint, as overlay puts them together.
 type node struct {
 	host  string
+	lab   *lab
 	parts relayhost.Parts
 	up    *uplink.Set
 }
+
+// GossipTransport makes the node one of the lab's backbone if it is a relay.
+func (n *node) GossipTransport() gossip.Transport { return n.lab.hub.Transport() }
 
 // RelayHost makes a node a Host.
 func (n *node) RelayHost() relayhost.Parts { return n.parts }
@@ -77,11 +84,17 @@ func (l *lab) node(host string, c *identity.Credentials) *node {
 	log := logrus.New()
 	log.SetOutput(l.t.Output())
 	log.SetLevel(logrus.DebugLevel)
-	n := &node{host: host}
+	n := &node{host: host, lab: l}
 	var ep *session.Endpoint
 	sw := switchboard.New(switchboard.Config{
-		Self:    c.Key().ID(),
-		Deliver: func(f *frame.Frame, via *switchboard.Port) { ep.Receive(f, via) },
+		Self: c.Key().ID(),
+		Deliver: func(f *frame.Frame, via *switchboard.Port) {
+			if via == nil { // not a nil *Port in an interface
+				ep.Receive(f, nil)
+				return
+			}
+			ep.Receive(f, via)
+		},
 		Notice:  func(m frame.Notice, _ *switchboard.Port) { ep.Notice(m) },
 	})
 	hooks := relayhost.NewHooks(sw)
@@ -148,6 +161,7 @@ func (l *lab) relay(host string, c *identity.Credentials, s *Server) *hosted {
 		l.t.Fatal(err)
 	}
 	h := &hosted{node: n, Server: s, addr: ln.Addr().String()}
+	s.Addrs = []string{h.addr}
 	s.relay() // so that it runs before anybody dials
 	l.wg.Go(func() {
 		for {
@@ -226,6 +240,6 @@ func (l *lab) roundTrip(stream *session.Stream, text string) {
 	}
 	got := make([]byte, len(text))
 	if _, err := io.ReadFull(stream, got); err != nil || string(got) != text {
-		l.t.Fatalf("read %q, %v; want %q", got, err, text)
+		l.t.Fatalf("read %.40q, %v; want %d bytes, %.40q", got, err, len(text), text)
 	}
 }

@@ -119,7 +119,7 @@ func (r *relay) part(m *member) {
 func (r *relay) detach(m *member) {
 	if m.id != 0 && r.nodes[m.id] == m {
 		delete(r.nodes, m.id)
-		r.directory.Detach(m.id, r.self)
+		r.withdraw(m.id)
 	}
 	m.id = 0
 }

@@ -239,7 +239,7 @@ func (p *peer) gossip(ctx context.Context, s *session.Session) {
 			err = stream.Accepted(ctx)
 		}
 		if err == nil {
-			err = p.relay.converse(ctx, stream, true)
+			err = p.relay.converse(ctx, stream)
 		}
 		if stream != nil {
 			_ = stream.Close()

@@ -6,18 +6,17 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/weftnet/weft/gossip"
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/session"
 )
 
 // settle is more than enough time for everything to be as it stays.
-const settle = 20 * time.Second
+const settle = 65 * time.Second
 
 // trunksTo counts the links from one relay to another, and how many of them
 // the first dialled.
 func trunksTo(h *hosted, to identity.NodeID) (all, dialled int) {
-	for _, s := range h.Relays() {
+	for _, s := range h.PeerStatus() {
 		if s.ID == to && s.Up {
 			all++
 			if s.Dialled {
@@ -26,16 +25,6 @@ func trunksTo(h *hosted, to identity.NodeID) (all, dialled int) {
 		}
 	}
 	return all, dialled
-}
-
-// listed makes the table of one relay know a node at another.
-func listed(t *testing.T, at *hosted, n *node, where *hosted) {
-	t.Helper()
-	key := n.parts.Credentials.Key().Public()
-	err := at.relay().directory.Put(identity.Peer{ID: n.id(), Key: key}, gossip.Attachment{Relay: where.id(), Epoch: 1 << 63})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestRelaysLinkUp(t *testing.T) {
@@ -63,7 +52,7 @@ func testLinkUp(t *testing.T, ofA, ofB []string) {
 		fromA, _ := trunksTo(a, b.id())
 		fromB, dialled := trunksTo(b, a.id())
 		if fromA != 1 || fromB != 1 {
-			t.Fatalf("A has %d links to B, B %d to A; want one:\n%+v\n%+v", fromA, fromB, a.Relays(), b.Relays())
+			t.Fatalf("A has %d links to B, B %d to A; want one:\n%+v\n%+v", fromA, fromB, a.PeerStatus(), b.PeerStatus())
 		}
 		if len(ofA) > 0 && len(ofB) > 0 && (dialled == 1) != (b.id() < a.id()) {
 			t.Errorf("the link that stays was dialled by the larger ID")
@@ -71,15 +60,12 @@ func testLinkUp(t *testing.T, ofA, ofB []string) {
 	}
 	n := l.node("n", newKey(t, "weft"))
 	defer n.close()
-	l.attach(n, "a:9999")
-	l.ready(n)
+	l.register(n, "a:9999", 1)
 	far := l.node("far", newKey(t, "weft"))
 	defer far.close()
 	far.parts.Hooks.Watch(&echoer{l})
-	l.attach(far, "b:9999")
-	l.ready(far)
-	listed(t, a, far, b)
-	listed(t, b, n, a)
+	l.register(far, "b:9999", 1)
+	synctest.Wait()
 	stream, err := l.open(n, far.id())
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +86,7 @@ func testPeerRestart(t *testing.T) {
 	a := l.relay("a", newKey(t, "weft"), &Server{Peers: []string{"b:9999"}})
 	defer l.stop(a)
 	time.Sleep(settle)
-	if s := a.Relays()[0]; s.Up || s.Err == nil {
+	if s := a.PeerStatus()[0]; s.Up || s.Err == nil {
 		t.Errorf("nobody is there, but the state is %+v", s)
 	}
 	creds := newKey(t, "weft")
@@ -108,22 +94,22 @@ func testPeerRestart(t *testing.T) {
 	time.Sleep(settle)
 	first := a.parts.Endpoint.Session(b.id())
 	if n, _ := trunksTo(a, b.id()); n != 1 || first == nil {
-		t.Fatalf("no link: %+v", a.Relays())
+		t.Fatalf("no link: %+v", a.PeerStatus())
 	}
 	l.net.Kill("a") // the link breaks, both relays live on
 	time.Sleep(settle)
 	if n, _ := trunksTo(a, b.id()); n != 1 || a.parts.Endpoint.Session(b.id()) != first {
-		t.Errorf("the session did not move to the new link: %+v", a.Relays())
+		t.Errorf("the session did not move to the new link: %+v", a.PeerStatus())
 	}
 	l.kill(b)
 	time.Sleep(settle)
 	if n, _ := trunksTo(a, b.id()); n != 0 {
-		t.Errorf("a dead relay is up: %+v", a.Relays())
+		t.Errorf("a dead relay is up: %+v", a.PeerStatus())
 	}
 	b = l.relay("b", creds, &Server{})
 	time.Sleep(settle)
 	if n, _ := trunksTo(a, b.id()); n != 1 || a.parts.Endpoint.Session(b.id()) == first {
-		t.Errorf("no link to the restarted relay: %+v", a.Relays())
+		t.Errorf("no link to the restarted relay: %+v", a.PeerStatus())
 	}
 	l.stop(b)
 }
@@ -163,7 +149,7 @@ func testForeignPeer(t *testing.T) {
 	b := l.relay("b", newKey(t, "lab"), &Server{})
 	defer l.stop(b)
 	time.Sleep(settle)
-	if s := a.Relays()[0]; s.Up || s.Err == nil || !strings.Contains(s.Err.Error(), "network") {
+	if s := a.PeerStatus()[0]; s.Up || s.Err == nil || !strings.Contains(s.Err.Error(), "network") {
 		t.Errorf("state is %+v", s)
 	}
 }

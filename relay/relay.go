@@ -3,6 +3,8 @@ package relay
 import (
 	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +29,9 @@ type relay struct {
 	prefaceTimeout   time.Duration
 	handshakeTimeout time.Duration
 	directory        *gossip.Directory
+	backbone         *gossip.Backbone // nil: the relay works alone
+	epoch            uint64           // of the relay's own record
+	newRelays        chan struct{}    // capacity 1: the nodes must be told
 	links            *admission
 	log              logrus.FieldLogger
 	refusals         *rate.Limiter // of log entries about links that were refused
@@ -52,7 +57,7 @@ type relay struct {
 type counters struct {
 	accepted, unproven, conflicts               atomic.Uint64
 	refusedAddress, refusedBusy, refusedNetwork atomic.Uint64
-	refusedPreface, refusedMesh                 atomic.Uint64
+	refusedPreface, refusedMesh, badDatagrams   atomic.Uint64
 	acceptErrors, controlMalformed              atomic.Uint64
 }
 
@@ -68,6 +73,8 @@ func newRelay(s *Server) *relay {
 		prefaceTimeout:   cmp.Or(s.PrefaceTimeout, DefaultPrefaceTimeout),
 		handshakeTimeout: cmp.Or(s.HandshakeTimeout, DefaultHandshakeTimeout),
 		directory:        s.Directory,
+		epoch:            uint64(time.Now().UnixNano()),
+		newRelays:        make(chan struct{}, 1),
 		links: newAdmission(
 			cmp.Or(s.MaxLinks, DefaultMaxLinks),
 			cmp.Or(s.MaxLinksPerAddress, DefaultMaxLinksPerAddress),
@@ -89,7 +96,13 @@ func newRelay(s *Server) *relay {
 	if err := r.Credentials.TakeRole(identity.RoleRelay); err != nil {
 		r.log.WithError(err).Warn("other relays will not take this one for a relay")
 	}
-	r.listSelf()
+	r.startBackbone(s)
+	r.begin(s)
+	return r
+}
+
+// begin makes the node a relay.
+func (r *relay) begin(s *Server) {
 	r.Hooks.Watch(r)
 	for _, sess := range r.Endpoint.Sessions() {
 		r.Established(sess)
@@ -98,23 +111,16 @@ func newRelay(s *Server) *relay {
 		Limits: switchboard.Limits{
 			BytesPerSecond: s.BytesPerSecond, PacketsPerSecond: s.PacketsPerSecond,
 		},
-		NextHop: r.nextHop,
+		NextHop: r.nextHop, Elsewhere: r.elsewhere,
 	})
+	r.spawn(r.stayListed)
+	if r.backbone != nil {
+		r.spawn(r.tellRelays)
+	}
 	for _, addr := range s.Peers {
 		p := newPeer(r, addr)
 		r.peers = append(r.peers, p)
-		r.spawn(func() { p.run(ctx) })
-	}
-	return r
-}
-
-// listSelf makes the relay's own node known in its directory.
-func (r *relay) listSelf() {
-	key := r.Credentials.Key().Public()
-	self := identity.Peer{ID: key.ID(), Key: key, Names: r.Credentials.Names()}
-	err := r.directory.Put(self, gossip.Attachment{Relay: r.self, Names: self.Names, Epoch: uint64(time.Now().UnixNano())})
-	if err != nil {
-		r.log.WithError(err).Warn("the relay itself cannot be looked up")
+		r.spawn(func() { p.run(r.ctx) })
 	}
 }
 
@@ -133,14 +139,17 @@ func (r *relay) spawn(f func()) bool {
 func (r *relay) announce(m *control.GoingAway) {
 	r.mu.Lock()
 	r.leaving = m
-	open := make([]*console, 0, len(r.consoles))
-	for _, c := range r.consoles {
-		open = append(open, c)
-	}
 	r.mu.Unlock()
-	for _, c := range open {
+	for _, c := range r.allConsoles() {
 		c.push(m)
 	}
+}
+
+// allConsoles returns the consoles of all sessions.
+func (r *relay) allConsoles() []*console {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.consoles))
 }
 
 // close ends all links and waits for the relay's goroutines.
@@ -152,6 +161,9 @@ func (r *relay) close() {
 	if first {
 		r.Switch.SetForwarding(nil)
 		r.Hooks.Unwatch(r)
+		if r.backbone != nil {
+			_ = r.backbone.Close() // while the others can be told
+		}
 		r.cancel()
 		r.directory.Detach(r.self, r.self)
 	}

@@ -33,6 +33,10 @@ type Host interface{ RelayHost() relayhost.Parts }
 
 // A Server makes its Host a relay. Its fields must not be changed once Serve
 // was called. Multiple goroutines may invoke its methods simultaneously.
+//
+// The gossip with other relays runs over weaveworks/mesh, which cannot be
+// stopped: after Close of a Server that has met another relay, five goroutines
+// and one loopback socket of mesh's remain until the process ends.
 type Server struct {
 	// Host is the node that becomes a relay. Required.
 	Host Host
@@ -43,6 +47,10 @@ type Server struct {
 	// limits.
 	Directory *gossip.Directory
 
+	// Addrs are where nodes and other relays reach this relay, best first, at most
+	// 4: what the nodes of other relays are told, so that they have another relay
+	// to go to. Empty: they are not told of this one.
+	Addrs []string
 	// Peers are the addresses of other relays, as overlay.Config.Relays has them.
 	// The relay keeps a link to each, and forwards to the nodes that are attached
 	// there. It suffices if one of two relays knows the other's address; one that

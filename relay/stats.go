@@ -29,8 +29,11 @@ type Stats struct {
 	AcceptErrors     uint64 // of listeners
 	ControlMalformed uint64 // control streams that broke the protocol
 	RefusedMesh      uint64 // streams of the backbone from nodes that are no relays
+	BadDatagrams     uint64 // datagrams of the backbone that hold no frame
 
-	Relays []PeerStatus // see [Server.Relays]
+	Peers    []PeerStatus       // see [Server.PeerStatus]
+	Relays   []gossip.RelayInfo // see [Server.Relays]
+	Backbone gossip.Stats       // zero for a relay that works alone
 
 	Forwarded      uint64 // frames, by the node's switch
 	ForwardedBytes uint64
@@ -45,9 +48,14 @@ func (s *Server) Stats() Stats {
 	nodes := len(r.nodes)
 	r.mu.Unlock()
 	moved := r.Switch.Counters()
+	var backbone gossip.Stats
+	if r.backbone != nil {
+		backbone = r.backbone.Stats()
+	}
 	return Stats{
-		Relays: s.Relays(),
-		Links:  links, Nodes: nodes, Prefaces: prefaces,
+		Backbone: backbone,
+		Peers:    s.PeerStatus(), Relays: s.Relays(),
+		Links: links, Nodes: nodes, Prefaces: prefaces,
 		Accepted:         r.stats.accepted.Load(),
 		RefusedAddress:   r.stats.refusedAddress.Load(),
 		RefusedPreface:   r.stats.refusedPreface.Load(),
@@ -65,6 +73,7 @@ func (s *Server) Stats() Stats {
 		AcceptErrors:     r.stats.acceptErrors.Load(),
 		ControlMalformed: r.stats.controlMalformed.Load(),
 		RefusedMesh:      r.stats.refusedMesh.Load(),
+		BadDatagrams:     r.stats.badDatagrams.Load(),
 		Forwarded:        moved.Forwarded, ForwardedBytes: moved.ForwardedBytes,
 		Directory: r.directory.Stats(),
 	}

@@ -27,6 +27,8 @@ var (
 // of neighbours, at once and without loss. The zero value is ready for use.
 // Multiple goroutines may invoke its methods simultaneously.
 type Hub struct {
+	order sync.Mutex // held while a change is told, so that the last is told last
+
 	mu      sync.Mutex
 	members map[gossip.Name]*transport
 	serving map[edge]int // conns that one end serves
@@ -93,6 +95,8 @@ func (h *Hub) neighbours(of gossip.Name) []*transport {
 
 // update changes the topology, and tells all whom that concerns.
 func (h *Hub) update(change func()) {
+	h.order.Lock()
+	defer h.order.Unlock()
 	h.mu.Lock()
 	before := h.topology()
 	change()

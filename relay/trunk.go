@@ -1,0 +1,113 @@
+package relay
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/switchboard"
+)
+
+// A PeerStatus is what a relay knows about another one, or about an address of
+// Server.Peers.
+type PeerStatus struct {
+	ID      identity.NodeID // zero before the first session
+	Addr    string          // as configured, or where the other relay's link comes from
+	Dialled bool            // this relay dials; otherwise the other one did
+	Up      bool            // frames are forwarded over the link
+	State   string          // in words
+	Since   time.Time       // when the state began
+	Err     error           // why the last attempt failed or the last link broke
+	RTT     time.Duration   // smoothed; zero while unknown
+}
+
+// PeerStatus returns the state of Server.Peers, in their order, and after them
+// the relays that have dialled this one, ordered by ID.
+func (s *Server) PeerStatus() []PeerStatus {
+	r := s.relay()
+	var all []PeerStatus
+	for _, p := range r.peers {
+		all = append(all, p.state())
+	}
+	dialled := len(all)
+	r.mu.Lock()
+	for id, links := range r.trunks {
+		for _, t := range links {
+			if t.by == nil {
+				all = append(all, PeerStatus{ID: id, Addr: t.port.String(), Up: true, State: "up", Since: t.port.Since()})
+			}
+		}
+	}
+	r.mu.Unlock()
+	slices.SortFunc(all[dialled:], func(a, b PeerStatus) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), a.Since.Compare(b.Since))
+	})
+	for i := range all {
+		if sess := r.Endpoint.Session(all[i].ID); sess != nil && all[i].Up {
+			all[i].RTT = sess.Stats().RTT
+		}
+	}
+	return all
+}
+
+// A trunk is a link to another relay.
+type trunk struct {
+	port *switchboard.Port
+	by   *peer // who has dialled it; nil: the other relay has
+}
+
+// joined notes a link to the relay id. by is nil if that has dialled it.
+func (r *relay) joined(by *peer, port *switchboard.Port, id identity.NodeID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.joinedLocked(by, port, id)
+}
+
+// joinedLocked is joined with r.mu held.
+func (r *relay) joinedLocked(by *peer, port *switchboard.Port, id identity.NodeID) {
+	for _, t := range r.trunks[id] {
+		if t.port == port {
+			return
+		}
+		if t.by != nil {
+			t.by.recheck()
+		}
+	}
+	r.trunks[id] = append(r.trunks[id], trunk{port, by})
+}
+
+// left undoes joined.
+func (r *relay) left(port *switchboard.Port, id identity.NodeID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leftLocked(port, id)
+}
+
+// leftLocked is left with r.mu held.
+func (r *relay) leftLocked(port *switchboard.Port, id identity.NodeID) {
+	rest := slices.DeleteFunc(r.trunks[id], func(t trunk) bool { return t.port == port })
+	if r.trunks[id] = rest; len(rest) == 0 {
+		delete(r.trunks, id)
+	}
+}
+
+// rival returns a *standbyError when another link to the relay id makes port,
+// which this relay has dialled, superfluous. Of two relays that have dialled
+// each other the one with the smaller ID keeps its link, so that never both give
+// up theirs.
+func (r *relay) rival(port *switchboard.Port, id identity.NodeID) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	older := true // than port
+	for _, t := range r.trunks[id] {
+		switch {
+		case t.port == port:
+			older = false
+		case t.port.Err() != nil:
+		case t.by != nil && older, t.by == nil && id < r.self:
+			return &standbyError{why: "another link leads to the same relay", until: t.port.Done(), limit: standbyPause}
+		}
+	}
+	return nil
+}
