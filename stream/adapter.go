@@ -32,9 +32,9 @@ func (a sessionAdapter) SendDatagram(ctx context.Context, b []byte) error {
 	return fromSession(a.SendLayerDatagram(ctx, b))
 }
 
-func (a sessionAdapter) ReceiveDatagram(ctx context.Context) ([]byte, error) {
-	b, err := a.ReceiveLayerDatagram(ctx)
-	return b, fromSession(err)
+func (a sessionAdapter) ReceiveDatagram(ctx context.Context, b []byte) (int, error) {
+	n, err := a.ReceiveLayerDatagram(ctx, b)
+	return n, fromSession(err)
 }
 
 func (a sessionAdapter) Err() error { return fromSession(a.Session.Err()) }

@@ -38,9 +38,9 @@ type Session interface {
 	SendDatagram(ctx context.Context, b []byte) error
 	MaxDatagram() int
 
-	// ReceiveDatagram returns the next datagram, which the caller owns. Those
-	// of applications are not among them.
-	ReceiveDatagram(ctx context.Context) ([]byte, error)
+	// ReceiveDatagram reads the next datagram into b, as far as it fits, and
+	// returns its size. Those of applications are not among them.
+	ReceiveDatagram(ctx context.Context, b []byte) (int, error)
 
 	// Hold keeps the session from ending for want of streams until release is
 	// called, once: for a layer whose conns are not streams of the session.

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"context"
+	"sync"
 	"time"
 
 	"github.com/weftnet/weft/internal/handshake"
@@ -94,7 +95,6 @@ func (s *Session) MaxLayerDatagram() int { return s.MaxDatagram() - layerPrefix 
 // or ctx ends. The error is a *TooLargeError, why the session has ended, or
 // ctx's.
 func (s *Session) SendLayerDatagram(ctx context.Context, b []byte) error {
-	own := append(make([]byte, layerPrefix, layerPrefix+len(b)), b...)
 	for {
 		if m := s.MaxLayerDatagram(); len(b) > m {
 			return &TooLargeError{Max: m}
@@ -102,7 +102,7 @@ func (s *Session) SendLayerDatagram(ctx context.Context, b []byte) error {
 		if err := s.death(); err != nil {
 			return err
 		}
-		if s.pushLayer(own) {
+		if s.pushLayer(b) {
 			s.Wake()
 			return nil
 		}
@@ -123,22 +123,27 @@ func (s *Session) pushLayer(b []byte) bool {
 	if q.bytes >= layerOutBytes {
 		return false
 	}
-	q.push(b)
+	own := newDatagram(layerPrefix + len(b))
+	own[0], own[1] = 0, 0
+	copy(own[layerPrefix:], b)
+	q.push(own)
 	if q.bytes < layerOutBytes {
 		s.layerRoom.set() // for the next who waits
 	}
 	return true
 }
 
-// ReceiveLayerDatagram returns the next datagram that the layer at the other
-// end has sent; the caller owns it. Without Config.Greeting there are none.
-func (s *Session) ReceiveLayerDatagram(ctx context.Context) ([]byte, error) {
-	b, err := s.layerIn.get(ctx)
+// ReceiveLayerDatagram reads the next datagram that the layer at the other end
+// has sent into b, as far as it fits. Without Config.Greeting there are none.
+func (s *Session) ReceiveLayerDatagram(ctx context.Context, b []byte) (int, error) {
+	d, err := s.layerIn.get(ctx)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	s.layerInUse.Add(-int64(len(b)))
-	return b[layerPrefix:], nil
+	s.layerInUse.Add(-int64(len(d)))
+	n := copy(b, d[layerPrefix:])
+	freeDatagram(d)
+	return n, nil
 }
 
 func (s *Session) datagramsDue() bool {
@@ -154,6 +159,7 @@ func (s *Session) planDatagrams(now time.Time) {
 		s.inUse(now)
 		s.plan.ctrl = wire.AppendDatagram(s.plan.ctrl, b)
 		s.plan.eliciting = true
+		freeDatagram(b)
 	}
 }
 
@@ -206,12 +212,39 @@ func (s *Session) takeDatagram(data []byte) bool {
 	if s.ep.cfg.Greeting == nil || s.layerInUse.Load()+n > layerInBytes {
 		return false
 	}
+	own := newDatagram(len(data))
+	copy(own, data)
 	s.layerInUse.Add(n)
-	if s.layerIn.put(bytes.Clone(data)) {
+	if s.layerIn.put(own) {
 		return true
 	}
 	s.layerInUse.Add(-n)
+	freeDatagram(own)
 	return false
+}
+
+// Buffers of datagrams are used again if their size is near that of the pool's:
+// those of smaller ones would pin more than the limits count.
+const (
+	pooledDatagram = 8<<10 + 128
+	minPooled      = 4 << 10
+)
+
+var datagramPool = sync.Pool{New: func() any { return new([pooledDatagram]byte) }}
+
+// newDatagram returns a buffer of n bytes with any content.
+func newDatagram(n int) []byte {
+	if n < minPooled || n > pooledDatagram {
+		return make([]byte, n)
+	}
+	return datagramPool.Get().(*[pooledDatagram]byte)[:n]
+}
+
+// freeDatagram takes a buffer back that nobody uses any more.
+func freeDatagram(b []byte) {
+	if cap(b) == pooledDatagram {
+		datagramPool.Put((*[pooledDatagram]byte)(b[:pooledDatagram]))
+	}
 }
 
 // inUse puts off the end of a session that has no streams.

@@ -21,7 +21,9 @@ type carrier struct {
 	cancel  context.CancelFunc
 	dropped atomic.Uint64 // malformed packets
 
-	joiner joiner // of the goroutine in which pion reads
+	// Of the goroutine in which pion reads.
+	joiner joiner
+	in     [fragmentHeader + maxPacket + 1]byte // a byte too long for any datagram
 
 	// Of the goroutine in which pion writes.
 	out      []byte
@@ -45,11 +47,11 @@ func (c *carrier) Read(b []byte) (int, error) {
 	}
 	c.mux.arrived()
 	for {
-		d, err := c.mux.sess.ReceiveDatagram(c.ctx)
+		n, err := c.mux.sess.ReceiveDatagram(c.ctx, c.in[:])
 		if err != nil {
 			return 0, io.EOF
 		}
-		p, err := c.joiner.datagram(d)
+		p, err := c.joiner.datagram(c.in[:n])
 		if p == nil || err != nil || !c.take(p) {
 			if err != nil {
 				c.dropped.Add(1)

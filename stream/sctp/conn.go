@@ -30,8 +30,7 @@ type conn struct {
 	writeErr error // what Write says
 	lost     error // what Read says when nothing is left: the mux ended
 
-	in        []byte // unread
-	inAt      int    // where the unread begin in in
+	in        inbox
 	got       uint64 // bytes that came
 	used      uint64 // bytes that were read
 	allowed   uint64 // bytes that the peer may send
@@ -164,7 +163,7 @@ func (c *conn) aborted(code stream.Code) {
 		c.endWrite(err, 0, 0)
 		if c.readErr == nil && !c.finished {
 			c.readErr = err
-			c.in = nil
+			c.in.clear()
 		}
 	})
 }
@@ -196,7 +195,7 @@ func (c *conn) stopReading(err error) {
 	c.change(func() {
 		tell = c.readErr == nil && !c.finished && c.lost == nil
 		c.readErr = err
-		c.in = nil
+		c.in.clear()
 	})
 	if tell {
 		c.say(message{op: opStop})
@@ -222,7 +221,7 @@ func (c *conn) Reset(code stream.Code) error {
 		late = c.hungUp && !c.aborts && !c.finished && c.lost == nil
 		c.closed = true
 		c.readErr = net.ErrClosed
-		c.in = nil
+		c.in.clear()
 		if !c.hungUp {
 			c.last, c.lastArg = opReset, code
 			c.aborts = true

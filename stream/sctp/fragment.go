@@ -1,6 +1,7 @@
 package sctp
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 )
@@ -76,7 +77,7 @@ type joiner struct {
 }
 
 // datagram returns the packet of SCTP that a datagram is or completes, valid
-// until the next call, and nil if there is none.
+// until the next call and as long as b is, and nil if there is none.
 func (j *joiner) datagram(b []byte) ([]byte, error) {
 	if len(b) > wholeHeader && b[0] == kindWhole {
 		if len(b)-wholeHeader > maxPacket {
@@ -91,7 +92,7 @@ func (j *joiner) datagram(b []byte) ([]byte, error) {
 	return j.add(f)
 }
 
-// add takes a fragment, whose data it keeps.
+// add takes a fragment.
 func (j *joiner) add(f fragment) ([]byte, error) {
 	at := -1
 	for i, p := range j.partial {
@@ -113,7 +114,7 @@ func (j *joiner) add(f fragment) ([]byte, error) {
 	case p.parts[f.index] != nil:
 		return nil, nil // the session delivers nothing twice, but it does no harm
 	}
-	p.parts[f.index] = f.data
+	p.parts[f.index] = bytes.Clone(f.data)
 	p.size += len(f.data)
 	if p.missing--; p.missing > 0 {
 		return nil, nil

@@ -13,9 +13,6 @@ var errWindow = errors.New("sctp: the peer sent more than it was allowed")
 // fast path, it is other things that take the time.
 const minGrow = time.Millisecond
 
-// keepIn is how much memory a conn keeps for what comes next when all was read.
-const keepIn = 4 << 10
-
 // Read implements net.Conn.
 func (c *conn) Read(b []byte) (int, error) {
 	n, limit, err := c.read(b)
@@ -37,9 +34,9 @@ func (c *conn) read(b []byte) (n int, limit uint64, err error) {
 			return 0, 0, os.ErrDeadlineExceeded
 		case len(b) == 0:
 			return 0, 0, nil
-		case c.inAt < len(c.in):
-			n = copy(b, c.in[c.inAt:])
-			c.took(n)
+		case !c.in.empty():
+			n = c.in.read(b)
+			c.used += uint64(n)
 			return n, c.allow(), nil
 		case c.finished:
 			return 0, 0, io.EOF
@@ -47,18 +44,6 @@ func (c *conn) read(b []byte) (n int, limit uint64, err error) {
 			return 0, 0, c.lost
 		}
 		c.wait(&c.readers, c.readBy, nil)
-	}
-}
-
-// took takes n bytes off the unread ones. c.mu is held.
-func (c *conn) took(n int) {
-	c.inAt += n
-	c.used += uint64(n)
-	if c.inAt == len(c.in) {
-		c.in, c.inAt = c.in[:0], 0
-		if cap(c.in) > keepIn {
-			c.in = nil
-		}
 	}
 }
 
@@ -80,26 +65,23 @@ func (c *conn) allow() uint64 {
 	return c.allowed
 }
 
-// receive takes the bytes of a message. It runs where packets arrive.
-func (c *conn) receive(b []byte) error {
+// receive takes the message buf[:n] and returns the buffer for the next one. It
+// runs where packets arrive.
+func (c *conn) receive(buf *[maxMessage]byte, n int) (*[maxMessage]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.got += uint64(len(b))
+	c.got += uint64(n)
 	switch {
 	case c.got > c.allowed:
-		return errWindow
+		return buf, errWindow
 	case c.finished:
-		return errMessage
+		return buf, errMessage
 	case c.readErr != nil:
-		return nil // nobody will read it
+		return buf, nil // nobody will read it
 	}
-	if c.inAt > 0 && len(c.in)+len(b) > cap(c.in) {
-		n := copy(c.in, c.in[c.inAt:])
-		c.in, c.inAt = c.in[:n], 0
-	}
-	c.in = append(c.in, b...)
+	buf = c.in.put(buf, n)
 	c.wake(&c.readers)
-	return nil
+	return buf, nil
 }
 
 // Write implements net.Conn.

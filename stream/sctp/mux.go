@@ -44,7 +44,7 @@ type mux struct {
 	touched   []*channel // got something with the packet under way
 	resetting []*channel // the peer resets them, as soon as all data are here
 	answered  []uint16   // of our resets, with the packet under way
-	buf       []byte
+	buf       *[maxMessage]byte
 
 	mu       sync.Mutex
 	err      error // why the mux has ended
@@ -80,7 +80,7 @@ func newMux(s stream.Session, window int, log logrus.FieldLogger) *mux {
 		window:   window,
 		ready:    make(chan struct{}),
 		requests: make(chan *request, requestBacklog),
-		buf:      make([]byte, maxMessage),
+		buf:      new([maxMessage]byte),
 		channels: make(map[uint16]*channel),
 		resets:   newResets(),
 	}

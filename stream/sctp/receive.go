@@ -131,12 +131,13 @@ func (m *mux) next(ch *channel) error {
 	if ch.dc == nil {
 		return m.incoming(ch)
 	}
-	n, isString, err := ch.dc.ReadDataChannel(m.buf)
+	n, isString, err := ch.dc.ReadDataChannel(m.buf[:])
 	switch {
 	case err != nil || n == 0:
 		return err
 	case !isString:
-		return ch.conn.receive(m.buf[:n])
+		m.buf, err = ch.conn.receive(m.buf, n)
+		return err
 	}
 	msg, err := parseMessage(m.buf[:n])
 	if err != nil {

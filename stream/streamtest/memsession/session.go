@@ -194,15 +194,15 @@ func (s *Session) MaxDatagram() int { return int(s.largest.Load()) }
 // SetMaxDatagram makes the path of this end's datagrams wider or narrower.
 func (s *Session) SetMaxDatagram(n int) { s.largest.Store(int64(n)) }
 
-// ReceiveDatagram returns the next datagram.
-func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {
+// ReceiveDatagram reads the next datagram into b.
+func (s *Session) ReceiveDatagram(ctx context.Context, b []byte) (int, error) {
 	select {
-	case b := <-s.inbox:
-		return b, nil
+	case d := <-s.inbox:
+		return copy(b, d), nil
 	case <-s.done:
-		return nil, s.Err()
+		return 0, s.Err()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return 0, ctx.Err()
 	}
 }
 
