@@ -59,7 +59,7 @@ func newConn(m *mux, ch *channel, local, remote stream.Addr) *conn {
 // say sends a message to the peer. If the channel or the association has ended
 // meanwhile, there is nobody to tell.
 func (c *conn) say(msg message) {
-	_, _ = c.ch.dc.WriteDataChannel(msg.append(make([]byte, 0, 16)), true)
+	_ = c.ch.write(msg.append(make([]byte, 0, 16)), true)
 }
 
 // change changes the state under the lock and lets everybody look at it again.

@@ -140,7 +140,7 @@ func (c *conn) write(b []byte) (n int, err error) {
 		if err != nil {
 			return n, err
 		}
-		_, err = c.ch.dc.WriteDataChannel(b[n:n+k], false)
+		err = c.ch.write(b[n:n+k], false)
 		c.mux.room.written(k)
 		if err != nil {
 			return n, c.writeVerdict()

@@ -51,6 +51,8 @@ type mux struct {
 	channels map[uint16]*channel
 	numbers  numbers
 	resets   resets
+	lastTSN  uint32 // all data up to it have come, once anything was reset
+	anyReset bool
 	unhold   func()        // of the session; nil if it is not held
 	progress chan struct{} // closed when packets came; nil if nobody waits
 }
@@ -61,16 +63,48 @@ type channel struct {
 	id uint16
 	st *psctp.Stream
 
+	// writing orders writes and the reset behind them: what pion queued after
+	// a reset would arrive at the number's next user.
+	writing sync.Mutex
+
 	// Set before anybody else knows the channel, or by the goroutine in which
 	// pion reads, which alone looks at them.
 	dc        *datachannel.DataChannel
-	conn      *conn // nil before DCEP's OPEN
-	resetting bool  // is in mux.resetting, or was
+	conn      *conn  // nil before DCEP's OPEN
+	resetting bool   // is in mux.resetting, or was
+	lastTSN   uint32 // of the reset
 
 	// mux.mu guards these.
 	released bool // our direction is to be reset
+	asked    bool // the association was told so
 	answered bool // and the peer did
 	eof      bool // the peer's direction was reset
+}
+
+// write queues a message.
+func (ch *channel) write(b []byte, isString bool) error {
+	ch.writing.Lock()
+	defer ch.writing.Unlock()
+	_, err := ch.dc.WriteDataChannel(b, isString)
+	return err
+}
+
+// reset queues the reset of our direction. It fails only if the association has
+// ended.
+func (ch *channel) reset() {
+	ch.writing.Lock()
+	defer ch.writing.Unlock()
+	_ = ch.st.Close()
+}
+
+// read returns the next message. At the end, which follows a reset, package
+// datachannel resets our direction, too.
+func (ch *channel) read(b []byte) (n int, isString bool, err error) {
+	if ch.resetting {
+		ch.writing.Lock()
+		defer ch.writing.Unlock()
+	}
+	return ch.dc.ReadDataChannel(b)
 }
 
 func newMux(s stream.Session, window int, log logrus.FieldLogger) *mux {

@@ -16,7 +16,9 @@ const (
 	chunkIData    = 64  // RFC 8260 section 2.1
 	chunkReconfig = 130 // RFC 6525 section 3.1
 
-	// Both kinds of data chunks begin with TSN (4) and stream (2).
+	// Both kinds of data chunks begin with TSN (4), the number by which data are
+	// acknowledged, and stream (2).
+	dataTSN    = chunkHeader
 	dataStream = chunkHeader + 4
 	dataMin    = chunkHeader + 12
 
@@ -38,7 +40,11 @@ type chunk []byte
 
 func (c chunk) kind() byte     { return c[0] }
 func (c chunk) isData() bool   { return (c[0] == chunkData || c[0] == chunkIData) && len(c) >= dataMin }
+func (c chunk) tsn() uint32    { return binary.BigEndian.Uint32(c[dataTSN:]) }
 func (c chunk) stream() uint16 { return binary.BigEndian.Uint16(c[dataStream:]) }
+
+// after compares TSNs, which wrap around (RFC 1982).
+func after(a, b uint32) bool { return int32(a-b) > 0 }
 
 // nextChunk returns the first chunk of b and what follows it.
 func nextChunk(b []byte) (c chunk, rest []byte, err error) {
@@ -65,6 +71,7 @@ type resetParam struct {
 	number   uint32   // of the request
 	response bool     // it is the answer to that request
 	done     bool     // response: nothing is left to do
+	lastTSN  uint32   // request: no data before the reset have a larger one
 	streams  []uint16 // request: what is reset
 }
 
@@ -84,7 +91,7 @@ func resetParams(c chunk) (params []resetParam, err error) {
 		b = b[min((n+3)&^3, len(b)):]
 		switch {
 		case kind == paramResetRequest && n >= requestMin:
-			p := resetParam{number: binary.BigEndian.Uint32(v[4:])}
+			p := resetParam{number: binary.BigEndian.Uint32(v[4:]), lastTSN: binary.BigEndian.Uint32(v[12:])}
 			for ids := v[requestMin:]; len(ids) >= 2; ids = ids[2:] {
 				p.streams = append(p.streams, binary.BigEndian.Uint16(ids))
 			}

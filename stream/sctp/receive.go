@@ -30,7 +30,7 @@ func (m *mux) arriving(packet []byte) (answer []byte, ok bool) {
 		}
 		switch {
 		case c.isData():
-			if !m.expect(c.stream()) {
+			if !m.expect(c.stream(), c.tsn()) {
 				return nil, false
 			}
 		case c.kind() == chunkReconfig:
@@ -45,18 +45,20 @@ func (m *mux) arriving(packet []byte) (answer []byte, ok bool) {
 
 // expect makes sure that there is a channel for data that pion is about to get.
 // It reports whether pion may get them.
-func (m *mux) expect(id uint16) bool {
+func (m *mux) expect(id uint16, tsn uint32) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ch := m.channels[id]
 	switch {
-	case ch != nil && ch.eof:
+	case ch != nil && ch.eof && after(tsn, ch.lastTSN):
 		return false // of the next user of the number, for whom it is not free yet
+	case ch != nil && ch.eof:
+		return true // came twice: pion has to acknowledge it
 	case ch != nil:
 	case m.err != nil, id == lastNumber:
 		return false
-	case id&1 == m.numbers.side:
-		return true // of a channel of ours that is over: came twice
+	case id&1 == m.numbers.side, m.anyReset && !after(tsn, m.lastTSN):
+		return true // of a channel that is over: came twice
 	default:
 		var err error
 		if ch, err = m.newChannelLocked(id); err != nil {
@@ -131,7 +133,7 @@ func (m *mux) next(ch *channel) error {
 	if ch.dc == nil {
 		return m.incoming(ch)
 	}
-	n, isString, err := ch.dc.ReadDataChannel(m.buf[:])
+	n, isString, err := ch.read(m.buf[:])
 	switch {
 	case err != nil || n == 0:
 		return err
@@ -183,10 +185,15 @@ func (m *mux) incoming(ch *channel) error {
 func (m *mux) closed(ch *channel) {
 	if c := ch.conn; c != nil {
 		c.aborted(stream.CodeNone)
+	} else {
+		ch.reset()
 	}
-	m.release(ch)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ch.eof = true
+	ch.released, ch.eof = true, true
+	if !m.anyReset || after(ch.lastTSN, m.lastTSN) {
+		m.lastTSN, m.anyReset = ch.lastTSN, true
+	}
+	m.askLocked(ch) // package datachannel has, at this end of file
 	m.freeLocked(ch)
 }

@@ -9,6 +9,9 @@ package sctp
 //
 //   - A request of the peer that was performed is answered with the same packet
 //     as before, and does not reach pion again.
+//   - Data that come twice must not make a channel anew that is over. They are
+//     told by their TSN: a reset is performed when everything up to its last
+//     TSN has come.
 //   - The number of a channel stays taken until the peer's reset has arrived
 //     and ours is answered. Data for it that come in between belong to its
 //     next user on the peer's side; they are dropped, and SCTP sends them again.
@@ -89,7 +92,7 @@ func (m *mux) receivedReset(c chunk) (answer []byte, err error) {
 		}
 		for _, id := range p.streams {
 			if ch := m.channels[id]; ch != nil && !ch.resetting {
-				ch.resetting = true
+				ch.resetting, ch.lastTSN = true, p.lastTSN
 				m.resetting = append(m.resetting, ch)
 			}
 		}
@@ -111,9 +114,17 @@ func (m *mux) release(ch *channel) {
 		m.mu.Unlock()
 		return
 	}
-	m.resets.open++
+	m.askLocked(ch)
 	m.mu.Unlock()
-	_ = ch.st.Close() // fails only if the association has ended
+	ch.reset()
+}
+
+// askLocked counts a reset that is asked for. m.mu is held.
+func (m *mux) askLocked(ch *channel) {
+	if !ch.asked {
+		ch.asked = true
+		m.resets.open++
+	}
 }
 
 // resetsAnswered takes note of our resets that the peer has performed, after
@@ -121,7 +132,7 @@ func (m *mux) release(ch *channel) {
 func (m *mux) resetsAnswered(ids []uint16) {
 	m.mu.Lock()
 	for _, id := range ids {
-		if ch := m.channels[id]; ch != nil && !ch.answered {
+		if ch := m.channels[id]; ch != nil && ch.asked && !ch.answered {
 			ch.answered = true
 			m.resets.open--
 			m.freeLocked(ch)
@@ -129,14 +140,17 @@ func (m *mux) resetsAnswered(ids []uint16) {
 	}
 	var next []*channel
 	for len(m.resets.waiting) > 0 && m.resets.open < maxResets {
-		next = append(next, m.resets.waiting[0])
+		ch := m.resets.waiting[0]
 		m.resets.waiting[0] = nil
 		m.resets.waiting = m.resets.waiting[1:]
-		m.resets.open++
+		if !ch.asked {
+			m.askLocked(ch)
+			next = append(next, ch)
+		}
 	}
 	m.mu.Unlock()
 	for _, ch := range next {
-		_ = ch.st.Close()
+		ch.reset()
 	}
 }
 
