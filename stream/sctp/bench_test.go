@@ -1,7 +1,6 @@
 package sctp
 
 import (
-	"context"
 	"io"
 	"net"
 	"sync"
@@ -124,7 +123,7 @@ func benchConns(b *testing.B) (x, y net.Conn) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r, err := m1.Accept(context.Background())
+	r, err := m1.Accept(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}

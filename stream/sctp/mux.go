@@ -126,7 +126,7 @@ func newMux(s stream.Session, window int, log logrus.FieldLogger) *mux {
 	return m
 }
 
-// run is the mux's goroutine. It waits for the end, which the peer tells on a
+// run is one of the mux's two goroutines. It waits for the end, which the peer tells on a
 // stream of the session, so that it is not lost as a datagram may be.
 func (m *mux) run() {
 	err := m.serve()
@@ -138,6 +138,18 @@ func (m *mux) run() {
 	// m.ctx has ended: this does not wait.
 	if st, err := m.sess.OpenStream(m.ctx, stream.KindLayer); err == nil {
 		_ = st.Close()
+	}
+}
+
+// watch waits for the end of the association. pion tells it nowhere else when
+// the peer aborts. The streams that it accepts are those of numbers that the
+// peer may not use.
+func (m *mux) watch() {
+	for {
+		if _, err := m.assoc.AcceptStream(); err != nil {
+			m.end(errProtocol)
+			return
+		}
 	}
 }
 

@@ -55,9 +55,11 @@ func (m *mux) expect(id uint16, tsn uint32) bool {
 	case ch != nil && ch.eof:
 		return true // came twice: pion has to acknowledge it
 	case ch != nil:
-	case m.err != nil, id == lastNumber:
+	case m.err != nil:
 		return false
-	case id&1 == m.numbers.side, m.anyReset && !after(tsn, m.lastTSN):
+	case id&1 == m.numbers.side, id == lastNumber:
+		return true // of a channel of ours that is over, or nobody's
+	case m.anyReset && !after(tsn, m.lastTSN):
 		return true // of a channel that is over: came twice
 	default:
 		var err error

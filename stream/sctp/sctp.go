@@ -138,6 +138,7 @@ func (l Layer) Start(s stream.Session, log logrus.FieldLogger) (stream.Mux, erro
 	m.room.update()
 	close(m.ready)
 	m.wg.Go(m.run)
+	m.wg.Go(m.watch)
 	return m, nil
 }
 
