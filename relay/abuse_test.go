@@ -141,6 +141,9 @@ func TestANodeBeyondItsRateIsSlowedDown(t *testing.T) {
 		if p.relay.parts.Switch.Counters().DroppedThrottled == 0 {
 			t.Error("nothing was dropped")
 		}
+		if st, _ := p.a.up.Home(); st.Throttled == 0 || st.Dropped == 0 {
+			t.Errorf("the node was told %d times that %d frames were dropped", st.Throttled, st.Dropped)
+		}
 		_ = stream.Close()
 	})
 }

@@ -112,6 +112,7 @@ func (r *relay) begin(s *Server) {
 			BytesPerSecond: s.BytesPerSecond, PacketsPerSecond: s.PacketsPerSecond,
 		},
 		NextHop: r.nextHop, Elsewhere: r.elsewhere,
+		OnThrottled: r.throttler(s),
 	})
 	r.spawn(r.stayListed)
 	if r.backbone != nil {
