@@ -44,12 +44,18 @@ func removeWeft() {
 // weft starts the command as a member of the network.
 func (l *lab) weft(args ...string) *process {
 	l.t.Helper()
+	return l.weftWith(nil, args...)
+}
+
+// weftWith is weft with more in its environment.
+func (l *lab) weftWith(vars []string, args ...string) *process {
+	l.t.Helper()
 	binary, err := buildWeft()
 	if err != nil {
 		l.t.Fatalf("building the command: %v", err)
 	}
 	cmd := exec.Command(binary, args...)
-	cmd.Env = l.environ()
+	cmd.Env = l.environ(vars...)
 	return l.start("weft "+args[0], cmd)
 }
 

@@ -18,7 +18,8 @@ func newID() *cobra.Command {
 		Long: `Shows the ID and the public key of the node whose key is in the state
 directory. If the directory holds no key yet, a new one is made there.
 
-Others dial a node by either: the ID is short, the key leaves no doubt.`,
+Others dial a node by either: the ID is short, the key leaves no doubt. A
+node behind a closed firewall can use wss://host as the address of a relay.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if state == "" {
