@@ -26,6 +26,16 @@ var metrics = []metric{
 	{"weft_relay_prefaces", gauge, "Conns in their first bytes.", func(s *Stats) uint64 { return uint64(s.Prefaces) }},
 	{"weft_relay_http_conns", gauge, "Conns that speak HTTP.", func(s *Stats) uint64 { return uint64(s.HTTP) }},
 	{"weft_relay_directory_attached", gauge, "Nodes in the directory that are attached.", func(s *Stats) uint64 { return uint64(s.Directory.Attached) }},
+	{"weft_relay_directory_detached", gauge, "Nodes in the directory that have left lately.", func(s *Stats) uint64 { return uint64(s.Directory.Detached) }},
+	{"weft_relay_relays_up", gauge, "Other relays to which frames are forwarded.", func(s *Stats) uint64 {
+		up := uint64(0)
+		for _, r := range s.Relays {
+			if r.Up {
+				up++
+			}
+		}
+		return up
+	}},
 	{"weft_relay_accepted_total", counter, "Links accepted.", func(s *Stats) uint64 { return s.Accepted }},
 	{"weft_relay_refused_address_total", counter, "Conns closed at once: too many in their first bytes.", func(s *Stats) uint64 { return s.RefusedAddress }},
 	{"weft_relay_refused_preface_total", counter, "Conns that were too slow, or of another version.", func(s *Stats) uint64 { return s.RefusedPreface }},
@@ -37,6 +47,7 @@ var metrics = []metric{
 	{"weft_relay_conflicts_total", counter, "Links closed because of who proved to be there.", func(s *Stats) uint64 { return s.Conflicts }},
 	{"weft_relay_accept_errors_total", counter, "Errors of listeners.", func(s *Stats) uint64 { return s.AcceptErrors }},
 	{"weft_relay_control_malformed_total", counter, "Control streams that broke the protocol.", func(s *Stats) uint64 { return s.ControlMalformed }},
+	{"weft_relay_refused_mesh_total", counter, "Streams of the backbone from nodes that are no relays.", func(s *Stats) uint64 { return s.RefusedMesh }},
 	{"weft_relay_http_requests_total", counter, "HTTP requests.", func(s *Stats) uint64 { return s.HTTPRequests }},
 	{"weft_relay_stun_answered_total", counter, "STUN requests answered.", func(s *Stats) uint64 { return s.STUNAnswered }},
 	{"weft_relay_stun_malformed_total", counter, "UDP packets that were no STUN request.", func(s *Stats) uint64 { return s.STUNMalformed }},

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -222,6 +224,26 @@ func TestMetricsAreInTheTextFormat(t *testing.T) {
 		if !strings.HasPrefix(lines[3*i], "# HELP "+m.name+" ") || lines[3*i+1] != "# TYPE "+m.name+" "+m.kind ||
 			!strings.HasPrefix(lines[3*i+2], m.name+`{network="weft"} `) {
 			t.Errorf("%s: %q", m.name, lines[3*i:3*i+3])
+		}
+	}
+}
+
+// Whoever adds to Stats adds to /metrics.
+func TestEveryCounterIsAMetric(t *testing.T) {
+	of := reflect.TypeFor[Stats]()
+	var s Stats
+	v := reflect.ValueOf(&s).Elem()
+	for i := range of.NumField() {
+		switch of.Field(i).Type.Kind() {
+		case reflect.Int:
+			v.Field(i).SetInt(int64(1000 + i))
+		case reflect.Uint64:
+			v.Field(i).SetUint(uint64(1000 + i))
+		default:
+			continue
+		}
+		if !slices.ContainsFunc(metrics, func(m metric) bool { return m.value(&s) == uint64(1000+i) }) {
+			t.Errorf("Stats.%s is not in metrics", of.Field(i).Name)
 		}
 	}
 }
