@@ -4,6 +4,11 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"reflect"
+	"strings"
+	"unicode"
+
+	"github.com/weftnet/weft/gossip"
 )
 
 // metricsType is the content type of the text exposition format of Prometheus.
@@ -20,16 +25,16 @@ const (
 	counter = "counter"
 )
 
-var metrics = []metric{
+var metrics = append(backboneMetrics(), []metric{
 	{"weft_relay_links", gauge, "Links that are accepted and open.", func(s *Stats) uint64 { return uint64(s.Links) }},
 	{"weft_relay_nodes", gauge, "Nodes that have proven to be at the other end of a link.", func(s *Stats) uint64 { return uint64(s.Nodes) }},
 	{"weft_relay_prefaces", gauge, "Conns in their first bytes.", func(s *Stats) uint64 { return uint64(s.Prefaces) }},
 	{"weft_relay_http_conns", gauge, "Conns that speak HTTP.", func(s *Stats) uint64 { return uint64(s.HTTP) }},
 	{"weft_relay_directory_attached", gauge, "Nodes in the directory that are attached.", func(s *Stats) uint64 { return uint64(s.Directory.Attached) }},
 	{"weft_relay_directory_detached", gauge, "Nodes in the directory that have left lately.", func(s *Stats) uint64 { return uint64(s.Directory.Detached) }},
-	{"weft_relay_relays_up", gauge, "Other relays to which frames are forwarded.", func(s *Stats) uint64 {
+	{"weft_relay_peers_up", gauge, "Links to other relays that are up.", func(s *Stats) uint64 {
 		up := uint64(0)
-		for _, r := range s.Relays {
+		for _, r := range s.Peers {
 			if r.Up {
 				up++
 			}
@@ -48,12 +53,46 @@ var metrics = []metric{
 	{"weft_relay_accept_errors_total", counter, "Errors of listeners.", func(s *Stats) uint64 { return s.AcceptErrors }},
 	{"weft_relay_control_malformed_total", counter, "Control streams that broke the protocol.", func(s *Stats) uint64 { return s.ControlMalformed }},
 	{"weft_relay_refused_mesh_total", counter, "Streams of the backbone from nodes that are no relays.", func(s *Stats) uint64 { return s.RefusedMesh }},
+	{"weft_relay_bad_datagrams_total", counter, "Datagrams of the backbone that held no frame.", func(s *Stats) uint64 { return s.BadDatagrams }},
 	{"weft_relay_http_requests_total", counter, "HTTP requests.", func(s *Stats) uint64 { return s.HTTPRequests }},
 	{"weft_relay_stun_answered_total", counter, "STUN requests answered.", func(s *Stats) uint64 { return s.STUNAnswered }},
 	{"weft_relay_stun_malformed_total", counter, "UDP packets that were no STUN request.", func(s *Stats) uint64 { return s.STUNMalformed }},
 	{"weft_relay_stun_limited_total", counter, "STUN requests beyond a limit.", func(s *Stats) uint64 { return s.STUNLimited }},
 	{"weft_relay_forwarded_frames_total", counter, "Frames forwarded.", func(s *Stats) uint64 { return s.Forwarded }},
 	{"weft_relay_forwarded_bytes_total", counter, "Bytes forwarded.", func(s *Stats) uint64 { return s.ForwardedBytes }},
+}...)
+
+// backboneMetrics makes a counter of each field of [gossip.Stats], which say
+// there what they mean: PullBytes is weft_relay_backbone_pull_bytes_total.
+func backboneMetrics() []metric {
+	ms := []metric{{
+		"weft_relay_backbone_relays", gauge, "Relays in the backbone, as far as this one knows.",
+		func(s *Stats) uint64 { return uint64(len(s.Relays)) },
+	}}
+	of := reflect.TypeFor[gossip.Stats]()
+	for i := range of.NumField() {
+		f := of.Field(i)
+		if f.Type.Kind() != reflect.Uint64 {
+			continue
+		}
+		ms = append(ms, metric{
+			"weft_relay_backbone_" + snake(f.Name) + "_total", counter, "gossip.Stats." + f.Name + " of the backbone.",
+			func(s *Stats) uint64 { return reflect.ValueOf(s.Backbone).Field(i).Uint() },
+		})
+	}
+	return ms
+}
+
+// snake writes a Go name as metrics are named.
+func snake(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if unicode.IsUpper(r) && i > 0 {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
 }
 
 // writeMetrics writes the metrics of the relay of a network, whose name needs
