@@ -197,6 +197,7 @@ func (c *core) forget(id identity.NodeID) {
 // says so.
 func (c *core) tick(now time.Time) {
 	c.ticked = now
+	c.dir.expire()
 	c.look(now)
 	if !now.Before(c.refresh) && !c.own.leaving {
 		if err := c.renew(now); err != nil {
@@ -318,7 +319,8 @@ func (c *core) addRelay(r *relayRecord, now time.Time) *relayState {
 		c.stats.RelaysFull++
 		return nil
 	}
-	st := &relayState{since: now, gone: now}
+	// What it has counts once it can be reached, as after any absence.
+	st := &relayState{since: now, gone: now, expired: true}
 	if _, taken := c.names[NameOf(r.id)]; taken {
 		c.stats.NameClashes++
 		st.clash = true

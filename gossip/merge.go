@@ -177,12 +177,16 @@ type brief struct {
 	state      state // not sent
 }
 
-// briefs returns what is known of the nodes from lo to hi, in ascending order
-// of their IDs: at most limit, and the last ID that they cover.
-func (d *Directory) briefs(lo, hi identity.NodeID, limit int) (list []brief, upto identity.NodeID) {
+// briefs returns what is known of the nodes from lo to hi that are in the
+// buckets, in ascending order of their IDs: at most limit, and the last ID that
+// they cover.
+func (d *Directory) briefs(lo, hi identity.NodeID, in *bucketSet, limit int) (list []brief, upto identity.NodeID) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	for b := bucketOf(lo); b <= bucketOf(hi); b++ {
+		if !in.has(b) {
+			continue
+		}
 		first := len(list)
 		for id, e := range d.shards[b].nodes {
 			if id >= lo && id <= hi && e.signed() {
@@ -190,14 +194,15 @@ func (d *Directory) briefs(lo, hi identity.NodeID, limit int) (list []brief, upt
 			}
 		}
 		slices.SortFunc(list[first:], func(a, b brief) int { return cmp.Compare(a.id, b.id) })
-		if len(list) > limit {
+		full := len(list) > limit
+		if full {
 			list = list[:limit]
 			hi = list[limit-1].id
 		}
 		for i := first; i < len(list); i++ {
 			list[i].hash = d.entry(list[i].id).wire(list[i].id).hash()
 		}
-		if len(list) == limit {
+		if full {
 			break
 		}
 	}
@@ -216,4 +221,11 @@ func (d *Directory) refuse() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.stats.Invalid++
+}
+
+// expire forgets the nodes that were detached long enough ago.
+func (d *Directory) expire() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.forgetExpired()
 }

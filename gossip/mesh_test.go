@@ -51,7 +51,7 @@ func join(t testing.TB, a, b *testRelay) (cut func()) {
 }
 
 func joinOver(t testing.TB, a, b *testRelay, ca, cb net.Conn) (cut func()) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { a.Serve(ctx, ca, b.id) })
 	wg.Go(func() { b.Serve(ctx, cb, a.id) })

@@ -25,7 +25,7 @@ const (
 	kindItems    = 1 // broadcast; items
 	kindAsk      = 2 // nonce (8), the asker's relay record as an item: which relays are there?
 	kindAnswer   = 3 // nonce (8), last ID covered (8), items: answers ask and pull
-	kindPull     = 4 // nonce (8), first ID (8), last ID (8), count (4), briefs of 32 bytes
+	kindPull     = 4 // nonce (8), first ID (8), last ID (8), buckets (128), count (4), briefs of 32 bytes
 	kindDatagram = 5 // stream (8), offset behind it (8), datagram
 	kindAck      = 6 // stream (8), offset (8)
 	kindDigest   = 7 // sender's ID (8), sum over relays (8), 1024 times count (4) and sum (8)
@@ -97,11 +97,19 @@ func readDigest(r *reader) *digest {
 	return d
 }
 
-// A pull asks for what a range of nodes has that the briefs do not.
+// A bucketSet is a set of buckets: bit i%8 of byte i/8.
+type bucketSet [buckets / 8]byte
+
+func (s *bucketSet) add(i int)      { s[i/8] |= 1 << (i % 8) }
+func (s *bucketSet) has(i int) bool { return s[i/8]&(1<<(i%8)) != 0 }
+
+// A pull asks what there is to know of the nodes in a range, as far as they are
+// in some buckets, beyond the briefs.
 type pull struct {
-	nonce  uint64
-	lo, hi identity.NodeID
-	briefs []brief // in ascending order of IDs
+	nonce   uint64
+	lo, hi  identity.NodeID
+	buckets bucketSet
+	briefs  []brief // in ascending order of IDs
 }
 
 func (p *pull) append(b []byte) []byte {
@@ -109,6 +117,7 @@ func (p *pull) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, p.nonce)
 	b = binary.BigEndian.AppendUint64(b, uint64(p.lo))
 	b = binary.BigEndian.AppendUint64(b, uint64(p.hi))
+	b = append(b, p.buckets[:]...)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(p.briefs)))
 	for _, e := range p.briefs {
 		b = binary.BigEndian.AppendUint64(b, uint64(e.id))
@@ -121,6 +130,7 @@ func (p *pull) append(b []byte) []byte {
 
 func readPull(r *reader) *pull {
 	p := &pull{nonce: r.uint64(), lo: identity.NodeID(r.uint64()), hi: identity.NodeID(r.uint64())}
+	copy(p.buckets[:], r.take(len(p.buckets)))
 	n := r.uint32()
 	if n > maxBriefs {
 		r.fail("%d briefs, at most %d are allowed", n, maxBriefs)

@@ -8,17 +8,19 @@ import (
 )
 
 // A puller asks one relay for what a digest says it has and this relay has not:
-// first for relays, then for the records of one range of nodes after another.
+// first for relays, then for the records in the buckets that differ, a piece at
+// a time.
 // There is one at a time; one request is under way.
 type puller struct {
 	from    identity.NodeID
 	digest  *digest
 	relays  bool            // the relays are asked for
-	buckets []int           // which differ, in ascending order; the first is under way
+	buckets []int           // which differ, in ascending order, and are still to be asked for
 	lo, hi  identity.NodeID // of the present request
 	nonce   uint64          // of the present request; 0: it is still to be made
 	due     time.Time       // when to make it, or to make it again
 	tries   int
+	news    bool // an answer brought something new
 }
 
 // makeDigest says what a relay knows.
@@ -109,18 +111,15 @@ func (c *core) ask(now time.Time) {
 		c.endPull(now)
 		return
 	}
-	first, last := p.buckets[0], p.buckets[0]
-	for _, b := range p.buckets[1:] {
-		if b != last+1 {
-			break
-		}
-		last = b
+	first, last := p.buckets[0], p.buckets[len(p.buckets)-1]
+	q := &pull{lo: max(p.lo, identity.NodeID(first)<<(64-bucketBits)), nonce: c.nonce()}
+	for _, b := range p.buckets {
+		q.buckets.add(b)
 	}
-	p.lo = max(p.lo, identity.NodeID(first)<<(64-bucketBits))
 	hi := identity.NodeID(last+1)<<(64-bucketBits) - 1 // wraps to the last ID after the last bucket
-	briefs, upto := c.dir.briefs(p.lo, hi, maxBriefs)
-	p.hi, p.nonce = upto, c.nonce()
-	c.request((&pull{nonce: p.nonce, lo: p.lo, hi: upto, briefs: briefs}).append(nil), now)
+	q.briefs, q.hi = c.dir.briefs(q.lo, hi, &q.buckets, maxBriefs)
+	p.lo, p.hi, p.nonce = q.lo, q.hi, q.nonce
+	c.request(q.append(nil), now)
 }
 
 // request sends a request and sets the time for its answer.
@@ -156,9 +155,7 @@ func (c *core) onAnswer(a *answer, malformed bool, size int, now time.Time) {
 	p.nonce, p.tries = 0, 0
 	before := c.relaySum() + c.stats.Merged
 	bad := c.take(a.nodes, a.relays, now)
-	if c.relaySum()+c.stats.Merged != before {
-		c.tellAt(now.Add(tellAfterNews))
-	}
+	p.news = p.news || c.relaySum()+c.stats.Merged != before
 	if bad > 0 || malformed || !p.relays && a.upto < p.lo {
 		c.punish(p.from, now)
 		c.endPull(now)
@@ -184,6 +181,9 @@ func (p *puller) advance(upto identity.NodeID) {
 }
 
 func (c *core) endPull(now time.Time) {
+	if c.pulling.news {
+		c.tellAt(now.Add(tellAfterNews))
+	}
 	c.pulling = nil
 	c.nextPull(now)
 }
@@ -241,7 +241,7 @@ func (c *core) onPull(from Name, p *pull, now time.Time) {
 	msg := answerHead(p.nonce, p.hi)
 	theirs, behind := p.briefs, false
 	for lo := p.lo; ; {
-		mine, upto := c.dir.briefs(lo, p.hi, maxBriefs)
+		mine, upto := c.dir.briefs(lo, p.hi, &p.buckets, maxBriefs)
 		for _, m := range mine {
 			if len(msg) >= softMessage {
 				c.respond(from, answerUpto(msg, m.id-1), now)
@@ -317,7 +317,9 @@ func (c *core) pullBack(id identity.NodeID, p *pull, now time.Time) {
 	}
 	back := &puller{from: id, lo: p.lo, due: now}
 	for b := bucketOf(p.lo); b <= bucketOf(p.hi); b++ {
-		back.buckets = append(back.buckets, b)
+		if p.buckets.has(b) {
+			back.buckets = append(back.buckets, b)
+		}
 	}
 	c.pulling = back
 	c.stats.Pulls++
