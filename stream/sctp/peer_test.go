@@ -202,7 +202,7 @@ func TestTheLimitOfStreamNumbersIsAnError(t *testing.T) {
 func TestManyResetsAtOnceAreSentInTurn(t *testing.T) {
 	c := newCouple(t, once)
 	var conns []stream.Conn
-	for range 4 * maxResets {
+	for range 2 * maxResets {
 		a, b := connect(t, c.a, c.b)
 		conns = append(conns, a, b)
 	}
