@@ -293,15 +293,18 @@ func (m *mux) end(err error) {
 	}
 	m.err = m.cause(err)
 	err = m.err
-	channels := m.channels
+	var conns []*conn
+	for _, ch := range m.channels {
+		if ch.conn != nil {
+			conns = append(conns, ch.conn)
+		}
+	}
 	m.channels = make(map[uint16]*channel)
 	m.releaseSession()
 	m.mu.Unlock()
 	m.cancel()
-	for _, ch := range channels {
-		if c := ch.conn; c != nil {
-			c.lose(err)
-		}
+	for _, c := range conns {
+		c.lose(err)
 	}
 }
 
