@@ -241,3 +241,32 @@ func TestAWebServerThatDoesNotReachTheRelaySaysSo(t *testing.T) {
 		t.Errorf("a node that does not trust the certificate says %v", err)
 	}
 }
+
+// Other relays, too, are reached through web servers, whose certificates the
+// system vouches for.
+func TestARelayHasAPeerBehindAWebServer(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	first := l.relay()
+	server := l.server()
+	f := l.newFront(first.addr)
+	addrFile := filepath.Join(t.TempDir(), "addr")
+	trust := []string{"SSL_CERT_FILE=" + filepath.Join(f.dir, "ca.pem")}
+	l.weftWith(trust, "relay", "--listen", "127.0.0.1:0", "--addr-file", addrFile, "--grace", "1s", "--peer", "wss://"+f.addr)
+	l.relays = []string{l.awaitFile(addrFile)}
+	node := l.joined()
+	var last error
+	if err := eventually(l.ctx, func() bool {
+		c, err := node.Dial(l.ctx, server.addr(portEcho))
+		if last = err; err != nil {
+			return false
+		}
+		l.speak(c)
+		_ = c.Close()
+		return true
+	}); err != nil {
+		t.Fatalf("%v: %v", err, last)
+	}
+	l.fetch(node, server)
+	l.weftWith(trust, "get", "--relay", "wss://"+f.addr, "http://"+server.id.String()+"/page").exit(l.ctx)
+}
