@@ -21,6 +21,7 @@ type place struct {
 	seen       time.Time       // learned: when it was told of last
 
 	failures int       // attempts and links in a row that failed
+	tries    int       // of these, since it is in use
 	retry    time.Time // not to be begun anew before
 	rtts     []time.Duration
 	measured time.Time // when the newest of rtts is from
@@ -68,6 +69,7 @@ func (p *place) failed(now time.Time, least, most time.Duration) {
 		wait *= 2
 	}
 	p.failures++
+	p.tries++
 	p.retry = now.Add(min(wait, most))
 }
 

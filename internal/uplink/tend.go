@@ -74,7 +74,7 @@ func (s *Set) survey(now time.Time) (v survey) {
 		case st.Phase == PhaseUp, st.Phase == PhaseDuplicate:
 		default:
 			v.trying = append(v.trying, p)
-			v.busy = v.busy || p.failures == 0 && now.Before(p.began.Add(settleTime))
+			v.busy = v.busy || p.tries == 0 && now.Before(p.began.Add(settleTime))
 		}
 	}
 	return v
@@ -104,7 +104,7 @@ func (s *Set) tend(now time.Time) (next time.Time) {
 // whenSettled returns when the last of those that may still come up is given up.
 func (s *Set) whenSettled(v survey) (at time.Time) {
 	for _, p := range v.trying {
-		if end := p.began.Add(settleTime); p.failures == 0 && end.After(at) {
+		if end := p.began.Add(settleTime); p.tries == 0 && end.After(at) {
 			at = end
 		}
 	}
@@ -185,7 +185,7 @@ func (s *Set) findMore(now time.Time, v survey) (next time.Time) {
 		tries, hopes, patience = spareTries, 1, sparePatience
 	}
 	for _, p := range v.trying {
-		if p.failures == 0 {
+		if p.tries == 0 {
 			hopes--
 		}
 	}
@@ -197,7 +197,7 @@ func (s *Set) findMore(now time.Time, v survey) (next time.Time) {
 		hopes--
 	}
 	for _, p := range v.trying { // others may do better
-		if len(fresh) > 0 && p.failures > patience && fresh[0].failures < p.failures {
+		if len(fresh) > 0 && p.tries > patience {
 			s.stop(p)
 			s.start(now, fresh[0])
 			fresh = fresh[1:]
@@ -233,8 +233,11 @@ func (s *Set) unused(now time.Time, up bool) []*place {
 		fresh = append(fresh, p)
 	}
 	slices.SortStableFunc(fresh, func(a, b *place) int {
+		if a.failures > 0 && b.failures > 0 {
+			return a.began.Compare(b.began) // each in its turn
+		}
 		return cmp.Or(
-			cmp.Compare(a.failures, b.failures),
+			compareBool(a.failures == 0, b.failures == 0),
 			compareBool(a.host() != homeHost, b.host() != homeHost),
 			compareBool(a.configured, b.configured),
 			compareRTT(a, b),
@@ -250,7 +253,7 @@ func (s *Set) allFailed() bool {
 
 // start begins to use a relay. s.mu is held.
 func (s *Set) start(now time.Time, p *place) {
-	p.began = now
+	p.began, p.tries = now, 0
 	p.uplink = newUplink(p, s)
 }
 
@@ -296,7 +299,7 @@ func (s *Set) noteFailure(u *Uplink) {
 func (s *Set) noteSuccess(u *Uplink, rtt time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u.place.failures, u.place.retry = 0, time.Time{}
+	u.place.failures, u.place.tries, u.place.retry = 0, 0, time.Time{}
 	u.place.sample(time.Now(), rtt)
 }
 
