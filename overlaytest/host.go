@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weftnet/weft/gossip"
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/relay"
 )
@@ -35,7 +36,8 @@ type host struct {
 // A process is one life of a host's node.
 type process struct {
 	node   *overlay.Node
-	server *relay.Server // nil if it is no relay
+	server *relay.Server    // nil if it is no relay
+	gossip gossip.Transport // of server
 	links  sync.WaitGroup
 	dead   atomic.Bool
 }
@@ -104,7 +106,12 @@ func (h *host) serve(p *process) error {
 	if err != nil {
 		return err
 	}
-	p.server = &relay.Server{Host: p.node, Name: h.name}
+	p.gossip = h.lab.hub.Transport()
+	p.server = &relay.Server{
+		Host: relayHost{p.node, p.gossip}, Name: h.name,
+		Addrs: []string{h.relay.addr}, Peers: h.relay.peers,
+	}
+	p.server.Stats() // so that it dials its peers now, and not with the first link
 	p.links.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -157,6 +164,7 @@ func (h *host) endLocked() {
 	p.dead.Store(true)
 	h.lab.net.Kill(h.name)
 	if p.server != nil {
+		_ = p.gossip.Close() // the others learn nothing
 		_ = p.server.Close()
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"github.com/weftnet/weft/gossip/gossiptest"
 	"github.com/weftnet/weft/internal/simnet"
 	"github.com/weftnet/weft/overlay"
 )
@@ -52,6 +53,7 @@ type Lab struct {
 	cfg Config
 	log logrus.FieldLogger
 	net *simnet.Network
+	hub gossiptest.Hub // of the relays' gossip
 
 	mu     sync.Mutex
 	closed bool

@@ -3,6 +3,7 @@ package overlaytest
 import (
 	"net"
 
+	"github.com/weftnet/weft/gossip"
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/relay"
 )
@@ -13,14 +14,31 @@ type Relay struct {
 	lab  *Lab
 	name string
 	addr string
+
+	peers []string // addresses
 }
 
-// Relay starts a relay on a host of its own. Nodes that are started later have a
-// link to it. A lab has no gossip between relays: nodes meet at those that they
-// have in common.
-func (l *Lab) Relay(host string) *Relay {
+// A relayHost is the node of a relay, whose gossip the lab carries.
+type relayHost struct {
+	*overlay.Node
+	transport gossip.Transport
+}
+
+// GossipTransport is for relay.Server.
+func (h relayHost) GossipTransport() gossip.Transport { return h.transport }
+
+// Relay starts a relay on a host of its own. Nodes that are started later know
+// it. The relay keeps a link to each of its peers, which form a backbone with it
+// and with their own peers: nodes of one reach those of the others. Nodes of
+// relays that are not connected so do not meet. What relays tell each other
+// travels in memory, at once; what they forward takes the simulated links
+// between their hosts, or the gossip's way where there is none.
+func (l *Lab) Relay(host string, peers ...*Relay) *Relay {
 	l.t.Helper()
 	r := &Relay{lab: l, name: host, addr: net.JoinHostPort(host, relayPort)}
+	for _, p := range peers {
+		r.peers = append(r.peers, p.addr)
+	}
 	h := l.add(host, overlay.Config{}, r)
 	l.mu.Lock()
 	l.relays = append(l.relays, r.addr)

@@ -48,7 +48,9 @@ func (w *fleet) start(host string, c *identity.Credentials, peers ...string) *ho
 }
 
 // line is three relays of which the first and the last have no link.
-func line(t *testing.T) *fleet { return newFleet(t, []string{"a", "b"}, []string{"b", "c"}, []string{"c"}) }
+func line(t *testing.T) *fleet {
+	return newFleet(t, []string{"a", "b"}, []string{"b", "c"}, []string{"c"})
+}
 
 // triangle is three relays, each with a link to both others.
 func triangle(t *testing.T) *fleet {

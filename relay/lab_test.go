@@ -50,10 +50,15 @@ type node struct {
 	lab   *lab
 	parts relayhost.Parts
 	up    *uplink.Set
+
+	gossip gossip.Transport // of a relay
 }
 
 // GossipTransport makes the node one of the lab's backbone if it is a relay.
-func (n *node) GossipTransport() gossip.Transport { return n.lab.hub.Transport() }
+func (n *node) GossipTransport() gossip.Transport {
+	n.gossip = n.lab.hub.Transport()
+	return n.gossip
+}
 
 // RelayHost makes a node a Host.
 func (n *node) RelayHost() relayhost.Parts { return n.parts }
@@ -95,7 +100,7 @@ func (l *lab) node(host string, c *identity.Credentials) *node {
 			}
 			ep.Receive(f, via)
 		},
-		Notice:  func(m frame.Notice, _ *switchboard.Port) { ep.Notice(m) },
+		Notice: func(m frame.Notice, _ *switchboard.Port) { ep.Notice(m) },
 	})
 	hooks := relayhost.NewHooks(sw)
 	ep, err := session.NewEndpoint(session.Config{
@@ -179,6 +184,7 @@ func (l *lab) relay(host string, c *identity.Credentials, s *Server) *hosted {
 func (l *lab) kill(h *hosted) {
 	l.net.Kill(h.host)
 	l.net.Cut(h.host)
+	_ = h.node.gossip.Close()
 	_ = h.Server.Close()
 	h.node.close()
 	l.net.Heal(h.host)

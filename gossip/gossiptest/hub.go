@@ -255,6 +255,9 @@ func (t *transport) Close() error {
 	t.mu.Lock()
 	t.handler = nil
 	t.mu.Unlock()
+	if t.timer == nil { // never started
+		return nil
+	}
 	t.timer.Stop()
 	t.hub.update(func() {
 		if t.hub.members[t.name] == t {
