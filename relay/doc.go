@@ -31,7 +31,8 @@
 //
 // and Handler all others. wss:// needs a web server with a certificate in front
 // of the relay, which passes /link on, with its upgrade to a WebSocket;
-// Server.Proxies names its address. ServePacket answers STUN on UDP.
+// Server.Proxies names its address. Or Serve has a listener with TLS.
+// ServePacket answers STUN on UDP.
 //
 // # What a relay does about bad neighbours
 //

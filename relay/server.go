@@ -106,7 +106,8 @@ type Server struct {
 
 // Serve accepts conns from ln, which it closes, until the end of Shutdown or
 // until Close; the error then is [ErrServerClosed]. A conn's first bytes say
-// whether it is a link or HTTP. Errors of ln that pass, such as too many open
+// whether it is a link or HTTP. With a listener of crypto/tls, nodes need no web
+// server in between for wss://. Errors of ln that pass, such as too many open
 // files, are waited out.
 func (s *Server) Serve(ln net.Listener) error {
 	r := s.relay()

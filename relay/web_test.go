@@ -3,11 +3,14 @@ package relay
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -69,10 +72,13 @@ func (p *port) get(path string, header ...string) (status int, body string) {
 }
 
 // join attaches a node to the relay at an address.
-func (p *port) join(addr string) *node {
+func (p *port) join(addr string) *node { return p.joinTrusting(addr, nil) }
+
+// joinTrusting is join with the config of wss addresses.
+func (p *port) joinTrusting(addr string, trust *tls.Config) *node {
 	n := p.node("host", newKey(p.t, ""))
 	c := n.parts.Credentials
-	d := &linkdial.Dialer{Hello: link.Hello{Network: link.TagOf(c.Network().ID()), Node: n.id()}}
+	d := &linkdial.Dialer{Hello: link.Hello{Network: link.TagOf(c.Network().ID()), Node: n.id()}, TLS: trust}
 	n.up = uplink.New(uplink.Config{Relays: []string{addr}, Dial: d.Dial, Logger: n.parts.Logger}, n.parts.Switch, n.parts.Endpoint)
 	p.ready(n)
 	return n
@@ -103,6 +109,38 @@ func TestOnePortForLinksAndPages(t *testing.T) {
 	}
 	for _, n := range nodes {
 		n.close()
+	}
+}
+
+// With a listener that speaks TLS, wss:// needs no web server.
+func TestAPortWithTLS(t *testing.T) {
+	certified := httptest.NewUnstartedServer(nil)
+	certified.StartTLS()
+	defer certified.Close()
+	trust := &tls.Config{RootCAs: x509.NewCertPool()}
+	trust.RootCAs.AddCert(certified.Certificate())
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPort(t, &Server{})
+	served := make(chan error, 1)
+	go func() {
+		served <- p.Serve(tls.NewListener(ln, &tls.Config{Certificates: certified.TLS.Certificates}))
+	}()
+	n := p.joinTrusting("wss://"+ln.Addr().String(), trust)
+	n.close()
+	silent, err := net.Dial("tcp", ln.Addr().String()) // in the middle of its handshake at the end
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	_, _ = io.WriteString(silent, "\x16\x03\x01\x02")
+	if err := p.Server.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != ErrServerClosed {
+		t.Errorf("Serve: %v", err)
 	}
 }
 
