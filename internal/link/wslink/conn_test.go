@@ -298,6 +298,8 @@ func TestLinksRunOnWebSockets(t *testing.T) {
 	b.Start()
 	for i := range n {
 		f := frame.New(3)
+		f.SetDst(8)
+		f.SetSrc(7)
 		copy(f.Packet(), fmt.Sprintf("%03d", i))
 		if err := a.Send(f); err != nil {
 			t.Fatal(err)
