@@ -106,7 +106,7 @@ func (m *meshTransport) Start(self Name, h Handler) error {
 	m.router, err = mesh.NewRouter(mesh.Config{
 		Host: loopback, Port: port, Password: m.cfg.Password, ConnLimit: m.cfg.MaxConns,
 		ProtocolMinVersion: meshVersion, GossipInterval: &interval,
-	}, mesh.PeerName(self), "", overlay{m}, meshLog{m.cfg.Logger})
+	}, mesh.PeerName(self), "", overlay{m}, meshLog{m})
 	if err != nil {
 		return fmt.Errorf("gossip: cannot make a mesh router: %w", err)
 	}
@@ -307,8 +307,10 @@ func (g *gate) call(f func(Handler)) {
 	}
 }
 
-// meshLog takes what mesh logs.
-type meshLog struct{ log logrus.FieldLogger }
+// meshLog takes what mesh logs, until Close: mesh goes on for ever.
+type meshLog struct{ m *meshTransport }
 
 // Printf implements mesh.Logger.
-func (l meshLog) Printf(format string, args ...any) { l.log.Debugf("mesh: "+format, args...) }
+func (l meshLog) Printf(format string, args ...any) {
+	l.m.gate.call(func(Handler) { l.m.cfg.Logger.Debugf("mesh: "+format, args...) })
+}

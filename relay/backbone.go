@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/weftnet/weft/gossip"
@@ -27,8 +28,11 @@ const (
 // such as a simulated one.
 type transporter interface{ GossipTransport() gossip.Transport }
 
-// errNoBackbone is how a stream of the backbone ends at a relay that has none.
-var errNoBackbone = errors.New("relay: this relay is part of no backbone")
+// Why streams of the backbone end.
+var (
+	errNoBackbone = errors.New("relay: this relay is part of no backbone")
+	errNoTrunk    = errors.New("relay: there is no link to the other relay now")
+)
 
 // startBackbone joins the gossip between relays. Without it the relay knows
 // only the nodes that are attached to itself.
@@ -113,12 +117,30 @@ func (r *relay) elsewhere(f *frame.Frame) bool {
 }
 
 // converse carries the backbone's gossip over a stream of a session with
-// another relay until the stream or ctx ends.
+// another relay until the stream, the link below or ctx ends. It must not
+// outlive the link: packets of the session could then take the way that the
+// gossip makes, which would be this very stream.
 func (r *relay) converse(ctx context.Context, s *session.Stream) error {
-	if r.backbone == nil {
+	id := s.Session().Peer().ID
+	port := r.Switch.Port(id)
+	switch {
+	case r.backbone == nil:
 		return errNoBackbone
+	case port == nil || !port.Trusted():
+		return errNoTrunk
 	}
-	return r.backbone.Serve(ctx, meshConn{s}, s.Session().Peer().ID)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() {
+		select {
+		case <-port.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return r.backbone.Serve(ctx, meshConn{s}, id)
 }
 
 // A meshConn is a stream of a session with another relay.

@@ -3,7 +3,14 @@ package relay
 import (
 	"testing"
 
+	"github.com/weftnet/weft/gossip/gossiptest"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	var left []goleak.Option
+	for _, f := range gossiptest.MeshLeaves {
+		left = append(left, goleak.IgnoreAnyFunction(f))
+	}
+	goleak.VerifyTestMain(m, left...)
+}
