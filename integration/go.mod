@@ -7,6 +7,7 @@ replace github.com/weftnet/weft => ../
 require (
 	github.com/coder/websocket v1.8.15
 	github.com/sirupsen/logrus v1.10.2
+	github.com/summerwind/h2spec v2.2.1+incompatible
 	github.com/weftnet/weft v0.0.0-00010101000000-000000000000
 	go.uber.org/goleak v1.3.0
 	golang.org/x/net v0.62.0
@@ -15,8 +16,11 @@ require (
 )
 
 require (
+	github.com/fatih/color v1.19.0 // indirect
 	github.com/fxamacker/cbor/v2 v2.9.6 // indirect
 	github.com/hashicorp/yamux v0.1.2 // indirect
+	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/mattn/go-isatty v0.0.20 // indirect
 	github.com/pion/datachannel v1.6.3 // indirect
 	github.com/pion/dtls/v3 v3.1.5 // indirect
 	github.com/pion/logging v0.2.4 // indirect

@@ -141,26 +141,22 @@ func (l *lab) eventually(what string, holds func() bool) {
 // big is how many bytes a large body has, so that a cell stays within seconds:
 //
 //	               fake time   real time   -short
-//	direct         8 MiB       8 MiB       1 MiB
-//	relayed        8 MiB       8 MiB       1 MiB
+//	direct         4 MiB       4 MiB       1 MiB
+//	relayed        2 MiB       2 MiB       1 MiB
+//	switched       2 MiB       2 MiB       1 MiB
 //	lossy          1 MiB       256 KiB     128 KiB
-//	switched       4 MiB       2 MiB       1 MiB
 func (l *lab) big() int {
-	switch {
-	case testing.Short() && l.way.Slow():
+	switch short := testing.Short(); {
+	case l.way.Slow() && short:
 		return 128 << 10
-	case testing.Short():
-		return 1 << 20
-	case l.way.Slow() && l.fake:
-		return 1 << 20
-	case l.way.Slow():
+	case l.way.Slow() && !l.fake:
 		return 256 << 10
-	case l.way.SwitchEvery > 0 && l.fake:
-		return 4 << 20
-	case l.way.SwitchEvery > 0:
+	case l.way.Slow(), short:
+		return 1 << 20
+	case l.way.Relayed, l.way.SwitchEvery > 0:
 		return 2 << 20
 	}
-	return 8 << 20
+	return 4 << 20
 }
 
 // body returns n bytes, the same ones for the same seed.

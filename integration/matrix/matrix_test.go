@@ -36,6 +36,7 @@ var groups = []struct {
 }
 
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	for _, layer := range layers {
 		t.Run(layer.Name(), func(t *testing.T) {
 			t.Parallel()

@@ -23,9 +23,6 @@ var errTooManyStreams = fmt.Errorf("sctp: %d conns to this peer are open or clos
 
 var errProtocol = errors.New("sctp: the peer broke the protocol; the log says how at debug level")
 
-// past is a deadline that has passed: the call must not wait.
-var past = time.Unix(1, 0)
-
 // A mux is the layer on one side of a session.
 type mux struct {
 	sess     stream.Session
@@ -220,8 +217,11 @@ func (m *mux) newChannelLocked(id uint16) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Reads must not wait: they are made when a packet has come.
-	_ = st.SetReadDeadline(past)
+	// Reads must not wait: they are made when a packet has come. The deadline is
+	// a moment ahead, for pion makes a timer of it, and timers that have expired
+	// before they are waited for crash Go 1.26's race detector when two
+	// goroutines of one synctest bubble have them.
+	_ = st.SetReadDeadline(time.Now().Add(time.Nanosecond))
 	ch := &channel{id: id, st: st}
 	if len(m.channels) == 0 && m.unhold == nil {
 		m.unhold = m.sess.Hold()
