@@ -232,10 +232,14 @@ func (b *Backbone) checkOwn(peer identity.Peer, s *signed) error {
 // Withdraw says that a node is no longer attached to this relay, here and to the
 // others. It does nothing when the node is attached elsewhere.
 func (b *Backbone) Withdraw(node identity.NodeID) {
-	key := b.cfg.Credentials.Key()
-	if _, signed := b.dir.withdraw(node, b.self, func(s *signed) { s.depart(b.network, key) }); signed {
-		b.dirty.add(node)
+	s := b.dir.withdraw(node, b.self)
+	if s == nil {
+		return
 	}
+	s.depart(b.network, b.cfg.Credentials.Key())
+	if _, err := b.dir.merge(s, departed, false, b.cfg.MaxRecordsPerRelay); err == nil {
+		b.dirty.add(node)
+	} // otherwise the node has registered anew meanwhile, here or elsewhere
 }
 
 // Send sends a datagram, at most [MaxDatagram] bytes, to another relay. It never

@@ -90,24 +90,15 @@ func (d *Directory) register(s *signed, limit int) (c Change, isNew bool, err er
 	return c, err == nil, err
 }
 
-// withdraw does what Detach does, and lets sign turn the record into a
-// departure if that is this relay's to do.
-func (d *Directory) withdraw(id, relay identity.NodeID, sign func(*signed)) (c Change, signed bool) {
+// withdraw does what Detach does, and returns the record of which the relay is
+// to sign that it has ended, nil if there is none.
+func (d *Directory) withdraw(id, relay identity.NodeID) *signed {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	e := d.entry(id)
-	if e == nil {
-		return Change{}, false
+	if e := d.detach(id, relay); e != nil && e.isSigned {
+		return e.wire(id)
 	}
-	c = Change{Node: id, Was: e.at()}
-	if d.detach(id, relay) != nil && e.isSigned {
-		signed = true
-		s := e.wire(id)
-		sign(s)
-		d.change(id, e, func() { e.set(s, departed) })
-	}
-	c.Relay = e.at()
-	return c, signed
+	return nil
 }
 
 // bound reports whether the relay itself has said with Attach that the node is

@@ -271,8 +271,12 @@ func (s *sim) detach(n *simNode, r *simRelay) {
 	if r.down {
 		return
 	}
-	if _, ok := r.dir.withdraw(n.peer.ID, r.self, func(sd *signed) { sd.depart(simNetwork, r.key) }); ok {
-		r.broadcast(appendNode([]byte{kindItems}, r.dir.wire(n.peer.ID)))
+	if sd := r.dir.withdraw(n.peer.ID, r.self); sd != nil {
+		sd.depart(simNetwork, r.key)
+		if _, err := r.dir.merge(sd, departed, false, 1); err != nil {
+			s.t.Fatal(err)
+		}
+		r.broadcast(appendNode([]byte{kindItems}, sd))
 		r.flush()
 	}
 	if n.at == r {
