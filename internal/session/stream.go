@@ -11,6 +11,11 @@ import (
 // time before Write blocks. What is in flight counts against the windows.
 const sendQueue = 512 << 10
 
+// creditStep is how many bytes are read at most before the peer gets credit for
+// them. With large windows half of one would be too much to wait for: where
+// losses hold data up, the other half is less than what is on the way.
+const creditStep = 2 << 20
+
 // A Stream is one ordered reliable byte stream of a session: the whole
 // net.Conn contract but for the addresses. Multiple goroutines may call its
 // methods simultaneously.
@@ -40,15 +45,16 @@ type Stream struct {
 type receiveSide struct {
 	buf      recvBuf
 	deadline deadline
-	window   uint64 // how far ahead of read the peer may send
-	limit    uint64 // MAX_STREAM_DATA as last decided
-	highest  uint64 // end of what was received
-	final    uint64 // final size, once sized
-	tuned    time.Time
-	sized    bool // FIN or RESET_STREAM came: final counts
-	ended    bool // no frame of the peer counts any more: all data or a reset came
-	stopped  bool // CloseRead: data are thrown away
-	closed   bool // Close: Read says net.ErrClosed
+	window   uint64    // how far ahead of read the peer may send
+	limit    uint64    // MAX_STREAM_DATA as last decided
+	highest  uint64    // end of what was received
+	final    uint64    // final size, once sized
+	tuned    time.Time // when half of the window was last used up
+	tunedAt  uint64    // what was read then
+	sized    bool      // FIN or RESET_STREAM came: final counts
+	ended    bool      // no frame of the peer counts any more: all data or a reset came
+	stopped  bool      // CloseRead: data are thrown away
+	closed   bool      // Close: Read says net.ErrClosed
 	reset    *ResetError
 	sendMax  bool // MAX_STREAM_DATA must be sent
 	sendStop bool // STOP_SENDING must be sent

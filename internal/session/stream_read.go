@@ -74,21 +74,25 @@ func (st *Stream) readError() error {
 // dynamic right-sizing, Fisk and Feng 2001).
 func (st *Stream) consumed(n uint64) {
 	in := &st.in
-	if !in.sized {
-		left := in.limit - in.buf.read
-		if left <= in.window/2 {
-			now := time.Now()
-			if rtt := st.sess.rtt(); rtt > 0 && now.Sub(in.tuned) < 2*rtt {
-				in.window = min(2*in.window, st.sess.ep.cfg.MaxStreamWindow)
-				st.sess.growWindow(in.window)
-			}
-			in.tuned = now
-			in.limit = in.buf.read + in.window
-			in.sendMax = true
-			st.sess.queue(st)
+	if left := in.limit - in.buf.read; !in.sized && in.window-left >= min(in.window/2, creditStep) {
+		if in.buf.read-in.tunedAt >= in.window/2 {
+			st.tuneWindow(time.Now())
 		}
+		in.limit = in.buf.read + in.window
+		in.sendMax = true
+		st.sess.queue(st)
 	}
 	st.sess.creditData(n)
+}
+
+// tuneWindow is called after half of the window was used up.
+func (st *Stream) tuneWindow(now time.Time) {
+	in := &st.in
+	if rtt := st.sess.rtt(); rtt > 0 && now.Sub(in.tuned) < 2*rtt {
+		in.window = min(2*in.window, st.sess.ep.cfg.MaxStreamWindow)
+		st.sess.growWindow(in.window)
+	}
+	in.tuned, in.tunedAt = now, in.buf.read
 }
 
 // stopReading throws away the read side. st.mu is held.
