@@ -72,6 +72,7 @@ func (d *Detector) leaveFlight(p *Packet) {
 type harvest struct {
 	any       bool
 	eliciting bool
+	onPath    bool      // some were in flight on this path
 	bytes     int       // of packets on this path that may grow the window
 	sent      time.Time // when the last such packet was sent
 }
@@ -92,7 +93,7 @@ func (d *Detector) Acked(now time.Time, id wire.Space, ranges []wire.AckRange, a
 
 	sample, sampleSent := d.sampled(s, largest)
 	priorInFlight := d.inFlight
-	got := d.reap(s, ranges, h)
+	got := d.reap(now, s, ranges, h)
 	if !got.any {
 		return nil
 	}
@@ -107,10 +108,11 @@ func (d *Detector) Acked(now time.Time, id wire.Space, ranges []wire.AckRange, a
 	if d.detectLost(now, s, h) {
 		got.bytes = 0 // all of them were sent before this recovery period
 	}
-	if got.bytes > 0 {
+	if got.bytes > 0 || d.model != nil && got.onPath {
 		d.cc.Acked(Ack{
 			Now: now, Sent: got.sent, Bytes: got.bytes,
-			RTT: rtt, SmoothedRTT: d.rtt.smoothed,
+			RTT: rtt, SmoothedRTT: d.rtt.smoothed, MinRTT: d.rtt.min,
+			InFlight:   d.inFlight,
 			AppLimited: !d.windowUsed(priorInFlight) || d.standingQueue(),
 		})
 	}
@@ -161,7 +163,7 @@ func (d *Detector) windowUsed(inFlight int) bool {
 // reap takes the packets that ranges name out of the queue. Packets that are
 // further than the packet threshold below the largest number are all decided already, so this
 // passes over few slots more than it empties.
-func (d *Detector) reap(s *space, ranges []wire.AckRange, h Handler) (got harvest) {
+func (d *Detector) reap(now time.Time, s *space, ranges []wire.AckRange, h Handler) (got harvest) {
 	for r := len(ranges) - 1; r >= 0; r-- {
 		for i := s.q.search(ranges[r].Low); i < s.q.n; i++ {
 			e := s.q.at(i)
@@ -171,7 +173,7 @@ func (d *Detector) reap(s *space, ranges []wire.AckRange, h Handler) (got harves
 			if p := e.p; p != nil {
 				e.p = nil
 				s.untrack(p)
-				d.ackPacket(p, &got)
+				d.ackPacket(now, p, &got)
 				h.PacketAcked(p)
 				d.pool.put(p)
 			}
@@ -180,13 +182,17 @@ func (d *Detector) reap(s *space, ranges []wire.AckRange, h Handler) (got harves
 	return got
 }
 
-func (d *Detector) ackPacket(p *Packet, got *harvest) {
+func (d *Detector) ackPacket(now time.Time, p *Packet, got *harvest) {
 	d.stats.Acked++
 	d.leaveFlight(p)
 	got.any = true
 	got.eliciting = got.eliciting || p.AckEliciting
 	if p.path != d.path || !p.InFlight {
 		return
+	}
+	got.onPath = true
+	if d.model != nil {
+		d.model.PacketAcked(now, p)
 	}
 	if p.Space == wire.SpaceApp {
 		d.blackHole.acked(p)

@@ -22,8 +22,8 @@ type churn struct {
 func (c *churn) PacketAcked(*Packet) {}
 func (c *churn) PacketLost(*Packet)  { c.lost++ }
 
-func newChurn(size, inFlight int) *churn {
-	c := &churn{Detector: New(Config{}, size), now: epoch, size: size}
+func newChurn(cfg Config, size, inFlight int) *churn {
+	c := &churn{Detector: New(cfg, size), now: epoch, size: size}
 	c.HandshakeConfirmed()
 	for range inFlight {
 		c.sendOne()
@@ -63,26 +63,28 @@ func (c *churn) turn(inFlight, lossEvery uint64) {
 }
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	for _, lossEvery := range []uint64{0, 97} {
-		c := newChurn(65535, 100)
-		for range 1000 {
-			c.turn(100, lossEvery)
-		}
-		if n := testing.AllocsPerRun(1000, func() { c.turn(100, lossEvery) }); n != 0 {
-			t.Errorf("%v allocations for two packets, a loss every %d", n, lossEvery)
-		}
-		if lossEvery > 0 && c.lost == 0 || c.err != nil {
-			t.Errorf("the test is wrong: %d packets lost, error %v", c.lost, c.err)
+	for _, size := range []int{1200, 65535} {
+		for _, lossEvery := range []uint64{0, 97} {
+			c := newChurn(Config{}, size, 100)
+			for range 1000 {
+				c.turn(100, lossEvery)
+			}
+			if n := testing.AllocsPerRun(1000, func() { c.turn(100, lossEvery) }); n != 0 {
+				t.Errorf("%v allocations for two packets of %d bytes, a loss every %d", n, size, lossEvery)
+			}
+			if lossEvery > 0 && c.lost == 0 || c.err != nil {
+				t.Errorf("the test is wrong: %d packets lost, error %v", c.lost, c.err)
+			}
 		}
 	}
 }
 
 func BenchmarkSentAndAcked(b *testing.B) {
-	for _, size := range []int{1200, 65535} {
+	for name, newController := range map[string]func(int) Controller{"CUBIC": NewCUBIC, "BBR": NewBBR} {
 		for _, inFlight := range []uint64{16, 1000, 50000} {
 			for _, lossEvery := range []uint64{0, 100} {
-				b.Run(fmt.Sprintf("size=%d/inflight=%d/lossEvery=%d", size, inFlight, lossEvery), func(b *testing.B) {
-					c := newChurn(size, int(inFlight))
+				b.Run(fmt.Sprintf("%s/inflight=%d/lossEvery=%d", name, inFlight, lossEvery), func(b *testing.B) {
+					c := newChurn(Config{NewController: newController}, 1200, int(inFlight))
 					b.ReportAllocs()
 					for b.Loop() {
 						c.turn(inFlight, lossEvery)

@@ -40,6 +40,29 @@ type Controller interface {
 	SetMaxPacket(n int)
 }
 
+// A Modeller is a Controller that models the path from what becomes of every
+// packet and paces by that model. Its Acked is called for each ACK frame that
+// newly acknowledges packets of the path, recovery period or not, after
+// PacketAcked and PacketLost for each packet that the frame decides.
+type Modeller interface {
+	Controller
+	// PacingRate is in bytes a second; zero: not known yet.
+	PacingRate() float64
+	// Burst is how many bytes may always leave at once.
+	Burst() int
+	// PacketSent tells of a packet that counts as in flight; inFlight is without it.
+	PacketSent(now time.Time, p *Packet, inFlight int)
+	PacketAcked(now time.Time, p *Packet)
+	// PacketLost follows the Congestion that p begins, if it does. inFlight is without p.
+	PacketLost(now time.Time, p *Packet, inFlight int)
+	// PacketLate tells that a packet of size bytes was not lost, but late.
+	PacketLate(size int)
+	// AppLimited tells that there is nothing to send.
+	AppLimited(inFlight int)
+	// WindowFull tells that the window is what keeps the sender from sending.
+	WindowFull()
+}
+
 // An Ack is what a Controller learns from one ACK frame.
 type Ack struct {
 	Now         time.Time
@@ -47,9 +70,20 @@ type Ack struct {
 	Bytes       int           // their sizes together
 	RTT         time.Duration // the frame's RTT sample without the peer's delay; zero: none
 	SmoothedRTT time.Duration
+	MinRTT      time.Duration // the lowest sample of the path
+	InFlight    int           // bytes, after the frame
 	// AppLimited: the window was not what limited the sender, so it must not
 	// grow (RFC 9002 section 7.8).
 	AppLimited bool
+}
+
+// forPath returns the controller that suits a path: TCP below packets beyond
+// Ethernet's repairs and paces by itself, and hides from BBR what it models.
+func forPath(maxPacket int) Controller {
+	if maxPacket > largestEthernet {
+		return NewCUBIC(maxPacket)
+	}
+	return NewBBR(maxPacket)
 }
 
 // initialWindow follows RFC 9002 section 7.2 (ten packets, about 14 kB), but

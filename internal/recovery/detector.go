@@ -26,7 +26,7 @@ type Config struct {
 	// this side (RFC 9002 section 6.2.2.1).
 	Client bool
 	// NewController makes the congestion controller of a path whose packets
-	// have at most maxPacket bytes. Nil: NewCUBIC.
+	// have at most maxPacket bytes. Nil: NewBBR up to 9216 bytes, NewCUBIC beyond.
 	NewController func(maxPacket int) Controller
 	// InitialRTT is assumed until there is a sample. Zero: 333 ms.
 	InitialRTT time.Duration
@@ -64,6 +64,7 @@ type Detector struct {
 	// State of the present path.
 	path          uint32 // counts path changes
 	cc            Controller
+	model         Modeller // cc, if that is one; or nil
 	pacer         pacer
 	burst         float64 // bytes that the pacer always lets go at once
 	rtt           estimator
@@ -78,7 +79,7 @@ type Detector struct {
 // New returns a Detector for a path whose packets have at most maxPacket bytes.
 func New(cfg Config, maxPacket int) *Detector {
 	if cfg.NewController == nil {
-		cfg.NewController = NewCUBIC
+		cfg.NewController = forPath
 	}
 	if cfg.InitialRTT <= 0 {
 		cfg.InitialRTT = defaultRTT
@@ -108,6 +109,9 @@ func (d *Detector) Sent(now time.Time, p *Packet) {
 	}
 	s.track(p)
 	if p.InFlight {
+		if d.model != nil {
+			d.model.PacketSent(now, p, d.inFlight)
+		}
 		d.inFlight += p.Size
 		d.pacer.take(float64(p.Size), d.burst)
 	}
@@ -136,6 +140,9 @@ func (d *Detector) Oldest(id wire.Space) *Packet {
 func (d *Detector) CanSend(now time.Time, size int) (ok bool, when time.Time) {
 	if d.inFlight > 0 && d.inFlight+size > d.cc.Window() {
 		d.blocked = true
+		if d.model != nil {
+			d.model.WindowFull()
+		}
 		return false, time.Time{}
 	}
 	if !d.rtt.has {
@@ -153,6 +160,11 @@ func (d *Detector) CanSend(now time.Time, size int) (ok bool, when time.Time) {
 
 // pacingRate is in bytes a second.
 func (d *Detector) pacingRate() float64 {
+	if d.model != nil {
+		if rate := d.model.PacingRate(); rate > 0 {
+			return rate
+		}
+	}
 	gain := pacingGain
 	if d.cc.SlowStart() {
 		gain = slowStartGain
@@ -163,7 +175,12 @@ func (d *Detector) pacingRate() float64 {
 // AppLimited tells that the sender stopped for another reason than CanSend: it
 // ran out of data or of the peer's credit, or the local queue is full. Until
 // CanSend refuses again the window does not grow (RFC 9002 section 7.8).
-func (d *Detector) AppLimited() { d.blocked = false }
+func (d *Detector) AppLimited() {
+	d.blocked = false
+	if d.model != nil {
+		d.model.AppLimited(d.inFlight)
+	}
+}
 
 // SetMaxAckDelay sets how long the peer may hold an ACK back. The default is 25 ms.
 func (d *Detector) SetMaxAckDelay(v time.Duration) { d.maxAckDelay = max(v, 0) }
@@ -202,8 +219,9 @@ func (d *Detector) PathChanged(now time.Time, maxPacket int) {
 
 func (d *Detector) resetPath(maxPacket int) {
 	d.cc, d.maxPacket = d.cfg.NewController(maxPacket), maxPacket
+	d.model, _ = d.cc.(Modeller)
 	d.pacer = pacer{}
-	d.burst = float64(initialWindow(maxPacket))
+	d.burst = d.burstSize()
 	d.rtt = newEstimator(d.cfg.InitialRTT)
 	d.tolerance = newTolerance()
 	d.blackHole = blackHole{}
@@ -217,8 +235,15 @@ func (d *Detector) resetPath(maxPacket int) {
 func (d *Detector) SetMaxPacket(n int) {
 	d.maxPacket = n
 	d.cc.SetMaxPacket(n)
-	d.burst = float64(initialWindow(n))
+	d.burst = d.burstSize()
 	d.blackHole = blackHole{}
+}
+
+func (d *Detector) burstSize() float64 {
+	if d.model != nil {
+		return float64(d.model.Burst())
+	}
+	return float64(initialWindow(d.maxPacket))
 }
 
 // Window is the congestion window in bytes.

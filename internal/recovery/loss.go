@@ -74,8 +74,11 @@ func (d *Detector) losePacket(now time.Time, s *space, p *Packet, byTime bool) (
 		d.tolerance.congested()
 		d.cc.Congestion(now)
 	}
+	if d.model != nil {
+		d.model.PacketLost(now, p, d.inFlight)
+	}
 	d.episode.lost++
-	s.lost.add(lostPacket{number: p.Number, sent: p.Sent, episode: d.stats.Congestions, byTime: byTime})
+	s.lost.add(lostPacket{number: p.Number, size: p.Size, sent: p.Sent, episode: d.stats.Congestions, byTime: byTime})
 	if p.Space == wire.SpaceApp {
 		d.blackHole.lost(now, p)
 	}
@@ -125,6 +128,9 @@ func (d *Detector) recogniseLate(now time.Time, s *space, ranges []wire.AckRange
 func (d *Detector) spurious(s *space, l lostPacket) {
 	d.stats.Spurious++
 	d.tolerance.late(s.largest-l.number, l.byTime)
+	if d.model != nil {
+		d.model.PacketLate(l.size)
+	}
 	if l.episode != d.stats.Congestions {
 		return
 	}

@@ -1,6 +1,8 @@
 package recovery
 
 import (
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -27,7 +29,11 @@ type bench struct {
 	lost  []uint64
 }
 
+// newBench uses CUBIC unless cfg says otherwise: its window is easy to foretell.
 func newBench(t *testing.T, cfg Config, maxPacket int) *bench {
+	if cfg.NewController == nil {
+		cfg.NewController = NewCUBIC
+	}
 	b := &bench{t: t, Detector: New(cfg, maxPacket), now: epoch}
 	b.HandshakeConfirmed()
 	return b
@@ -83,4 +89,12 @@ func (b *bench) wantDeadline(what string, want time.Duration) {
 	if got.IsZero() || got.Sub(b.now) != want {
 		b.t.Errorf("%s: deadline in %v, want %v", what, got.Sub(b.now), want)
 	}
+}
+
+// seeds is how many seeds a long simulation runs: few, or WEFT_SEEDS up to ten times that.
+func seeds(few int) int {
+	if n, err := strconv.Atoi(os.Getenv("WEFT_SEEDS")); err == nil {
+		return min(n, 10*few)
+	}
+	return few
 }

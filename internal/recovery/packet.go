@@ -18,7 +18,8 @@ type Packet struct {
 	InFlight     bool             // it counts against the congestion window; true for all that elicit ACKs
 	Frames       []wire.SentFrame // what it carried; the storage is reused
 
-	path uint32 // the path it was sent on, counted by Detector.PathChanged
+	path uint32   // the path it was sent on, counted by Detector.PathChanged
+	rate snapshot // for a Modeller
 }
 
 const (

@@ -15,7 +15,7 @@ func (ignore) PacketLost(*Packet)  {}
 // fill sends as much as the window allows for a while over a path that queues
 // without end and loses nothing, as a TCP link does, and returns the window.
 func fill(maxPacket int, rtt time.Duration, rate float64) int {
-	d := New(Config{}, maxPacket)
+	d := New(Config{NewController: NewCUBIC}, maxPacket)
 	d.HandshakeConfirmed()
 	now := time.Unix(1000, 0)
 	free := now // when the bottleneck has sent everything

@@ -51,6 +51,7 @@ func (t *tolerance) congested() {
 // A lostPacket is what remains of a packet on the present path after its loss was declared.
 type lostPacket struct {
 	number  uint64
+	size    int
 	sent    time.Time
 	episode uint64 // Stats.Congestions then
 	byTime  bool

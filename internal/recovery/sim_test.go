@@ -21,6 +21,8 @@ type bottleneck struct {
 	reorder  float64       // share of packets that are late
 	lateness time.Duration // by how much
 	size     int           // packet
+	ackEvery int           // packets that an ACK waits for; zero: two
+	down     bool          // everything is lost
 	seed     uint64
 }
 
@@ -49,16 +51,24 @@ func (a *agenda) Pop() any {
 	return e
 }
 
-// A sim drives one Detector that sends as fast as it may over a bottleneck to a
-// receiver that acknowledges every second packet, or after 25 ms.
+// A world is a bottleneck that flows share.
+type world struct {
+	link    bottleneck
+	rng     *rand.Rand
+	now     time.Time
+	agenda  agenda
+	order   int
+	free    time.Time // when the link has sent what is queued
+	flows   []*sim
+	waits   []time.Duration // of each packet in the queue
+	dropped int             // packets that found the queue full
+}
+
+// A sim is a flow: it drives one Detector that sends as fast as it may to a
+// receiver that acknowledges every few packets, or after 25 ms.
 type sim struct {
 	*Detector
-	link     bottleneck
-	rng      *rand.Rand
-	now      time.Time
-	agenda   agenda
-	order    int
-	free     time.Time // when the link has sent what is queued
+	*world
 	next     uint64
 	backlog  int // packets the application still wants to send; negative: without end
 	resend   int
@@ -71,49 +81,78 @@ type sim struct {
 }
 
 func newSim(cfg Config, link bottleneck, backlog int) *sim {
-	s := &sim{
-		Detector: New(cfg, link.size),
-		link:     link,
-		rng:      rand.New(rand.NewPCG(link.seed, 1)),
-		now:      epoch, free: epoch,
-		backlog: backlog,
-	}
+	return newFlow(newWorld(link), cfg, backlog)
+}
+
+func newWorld(link bottleneck) *world {
+	return &world{link: link, rng: rand.New(rand.NewPCG(link.seed, 1)), now: epoch, free: epoch}
+}
+
+// newFlow adds a flow that begins now.
+func newFlow(w *world, cfg Config, backlog int) *sim {
+	s := &sim{Detector: New(cfg, w.link.size), world: w, backlog: backlog}
 	s.HandshakeConfirmed()
+	w.flows = append(w.flows, s)
 	return s
 }
 
-func (s *sim) after(d time.Duration, do func()) {
-	s.order++
-	heap.Push(&s.agenda, event{s.now.Add(d), s.order, do})
+func (w *world) after(d time.Duration, do func()) {
+	w.order++
+	heap.Push(&w.agenda, event{w.now.Add(d), w.order, do})
+}
+
+// setRate changes the rate of the link for what is queued, too.
+func (w *world) setRate(rate float64) {
+	if w.free.After(w.now) {
+		w.free = w.now.Add(time.Duration(float64(w.free.Sub(w.now)) * w.link.rate / rate))
+	}
+	w.link.rate = rate
 }
 
 func (s *sim) PacketAcked(p *Packet) { s.fates[p.Number]++ }
 func (s *sim) PacketLost(p *Packet)  { s.fates[p.Number]++; s.resend++ }
 
 // run simulates until the given time or until nothing happens any more.
-func (s *sim) run(until time.Time) {
-	s.pump()
-	for {
-		next := s.Deadline()
-		if len(s.agenda) > 0 {
-			next = earlier(next, s.agenda[0].at)
-		}
-		next = earlier(next, s.wake)
-		if next.IsZero() || next.After(until) || s.err != nil {
-			return
-		}
-		s.now = later(s.now, next)
-		if len(s.agenda) > 0 && !s.agenda[0].at.After(s.now) {
-			heap.Pop(&s.agenda).(event).do()
-		}
-		if d := s.Deadline(); !d.IsZero() && !d.After(s.now) {
-			_, probes := s.Expired(s.now, s)
-			for range probes {
-				s.sendOne(min(s.link.size, SmallPacket))
-			}
-		}
+func (w *world) run(until time.Time) {
+	for _, s := range w.flows {
 		s.pump()
 	}
+	for {
+		next := until
+		if len(w.agenda) > 0 {
+			next = earlier(next, w.agenda[0].at)
+		}
+		idle := len(w.agenda) == 0
+		for _, s := range w.flows {
+			if s.err != nil {
+				return
+			}
+			if due := earlier(s.Deadline(), s.wake); !due.IsZero() {
+				next, idle = earlier(next, due), false
+			}
+		}
+		if idle || !next.Before(until) {
+			return
+		}
+		w.now = later(w.now, next)
+		if len(w.agenda) > 0 && !w.agenda[0].at.After(w.now) {
+			heap.Pop(&w.agenda).(event).do()
+		}
+		for _, s := range w.flows {
+			s.turn()
+		}
+	}
+}
+
+// turn does what is due.
+func (s *sim) turn() {
+	if d := s.Deadline(); !d.IsZero() && !d.After(s.now) {
+		_, probes := s.Expired(s.now, s)
+		for range probes {
+			s.sendOne(min(s.link.size, SmallPacket))
+		}
+	}
+	s.pump()
 }
 
 // pump sends what may be sent.
@@ -142,23 +181,30 @@ func (s *sim) sendOne(size int) {
 	s.fates = append(s.fates, 0)
 	number := p.Number
 	s.Sent(s.now, p)
+	prompt := s.InFlight()+size > s.Window() // asks for an ACK at once
 
 	s.free = later(s.free, s.now)
-	waiting := s.free.Sub(s.now).Seconds() * s.link.rate
-	if waiting > float64(s.link.queue) || s.rng.Float64() < s.link.loss {
+	wait := s.free.Sub(s.now)
+	if lost := s.rng.Float64() < s.link.loss; lost || s.link.down {
 		return
 	}
+	if wait.Seconds()*s.link.rate > float64(s.link.queue) {
+		s.dropped++
+		return
+	}
+	s.waits = append(s.waits, wait)
 	s.free = s.free.Add(time.Duration(float64(size) / s.link.rate * 1e9))
 	travel := s.free.Sub(s.now) + s.link.delay
 	if s.rng.Float64() < s.link.reorder {
 		travel += s.link.lateness
 	}
-	s.after(travel, func() { s.arrive(number) })
+	s.after(travel, func() { s.arrive(number, prompt) })
 }
 
 // arrive is the receiver's side of a packet.
-func (s *sim) arrive(number uint64) {
+func (s *sim) arrive(number uint64, prompt bool) {
 	s.got++
+	inOrder := len(s.received) == 0 || number == s.received[0].High+1
 	i := 0
 	for i < len(s.received) && s.received[i].Low > number {
 		i++
@@ -176,7 +222,7 @@ func (s *sim) arrive(number uint64) {
 	if s.unacked++; s.unacked == 1 {
 		s.after(defaultAckWait, func() { s.sendAck(defaultAckWait) })
 	}
-	if s.unacked >= 2 || i > 0 || len(s.received) > 1 {
+	if s.unacked >= max(s.link.ackEvery, 2) || !inOrder || prompt {
 		s.sendAck(0)
 	}
 }
@@ -186,7 +232,7 @@ func (s *sim) sendAck(waited time.Duration) {
 		return
 	}
 	s.unacked = 0
-	if s.rng.Float64() < s.link.loss {
+	if s.rng.Float64() < s.link.loss || s.link.down {
 		return
 	}
 	ranges := slices.Clone(s.received)
