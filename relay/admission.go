@@ -84,6 +84,18 @@ func (s *slot) link() link.Status {
 	return link.StatusOK
 }
 
+// move makes the slot, which is that of a preface, one of another admission. It
+// reports false, and changes nothing, if that has no room.
+func (s *slot) move(to *admission, remote net.Addr) bool {
+	there := to.enter(remote)
+	if there == nil {
+		return false
+	}
+	s.leave()
+	*s = *there
+	return true
+}
+
 // exempt makes the slot that of a link to another relay, which counts for its
 // address only: neither MaxLinks nor who waits for the nodes to leave shall care.
 func (s *slot) exempt() {

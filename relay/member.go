@@ -52,30 +52,58 @@ func (r *relay) firstBytes() (context.Context, context.CancelFunc) {
 // serveEntered serves a link whose conn has its slot, and whose preface must
 // come before ctx ends.
 func (r *relay) serveEntered(ctx context.Context, c link.PrefaceConn, s *slot) {
-	hello, err := r.greet(ctx, c, s)
+	at, hello, err := r.greet(ctx, c, s)
 	if err != nil {
 		if r.refusals.Allow() {
 			r.log.WithError(err).WithField("link", c.RemoteAddr().String()).Info("link refused")
 		}
 		return
 	}
+	ended := make(chan struct{})
+	if !at.spawn(func() { defer close(ended); at.serveAccepted(c, hello, s) }) {
+		_ = c.Close()
+		return
+	}
+	<-ended
+}
+
+// serveAccepted serves a link of this relay's network to its end.
+func (r *relay) serveAccepted(c link.PrefaceConn, hello link.Hello, s *slot) {
 	r.stats.accepted.Add(1)
 	m := r.join(c, hello, s)
 	defer r.part(m)
 	r.hold(m)
 }
 
-// greet exchanges prefaces. On an error the conn is closed.
-func (r *relay) greet(ctx context.Context, c link.PrefaceConn, s *slot) (link.Hello, error) {
-	decided := false
-	hello, err := link.Server(ctx, c, r.self, func(h link.Hello) link.Status {
-		decided = true
-		return r.decide(h, s)
-	})
-	if err != nil && !decided {
+// greet exchanges prefaces, and returns the relay whose network the link is of.
+// On an error the conn is closed.
+func (r *relay) greet(ctx context.Context, c link.PrefaceConn, s *slot) (*relay, link.Hello, error) {
+	var at *relay
+	hello, err := link.ServerAs(ctx, c, func(h link.Hello) (link.Status, identity.NodeID) {
+		at = r.serving(h.Network)
+		if at != r && !s.move(at.links, c.RemoteAddr()) {
+			at.stats.refusedAddress.Add(1)
+			return link.StatusBusy, at.self
+		}
+		return at.decide(h, s), at.self
+	}, r.self)
+	if err != nil && at == nil {
 		r.stats.refusedPreface.Add(1)
 	}
-	return hello, err
+	return at, hello, err
+}
+
+// serving returns the relay that serves a network on this one's port, this one
+// if there is none.
+func (r *relay) serving(network link.NetworkTag) *relay {
+	if r.network != network {
+		for _, other := range r.others {
+			if other.network == network {
+				return other
+			}
+		}
+	}
+	return r
 }
 
 // decide says whether a link is accepted.

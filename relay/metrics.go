@@ -60,6 +60,8 @@ var metrics = append(backboneMetrics(), []metric{
 	{"weft_relay_stun_limited_total", counter, "STUN requests beyond a limit.", func(s *Stats) uint64 { return s.STUNLimited }},
 	{"weft_relay_forwarded_frames_total", counter, "Frames forwarded.", func(s *Stats) uint64 { return s.Forwarded }},
 	{"weft_relay_forwarded_bytes_total", counter, "Bytes forwarded.", func(s *Stats) uint64 { return s.ForwardedBytes }},
+	{"weft_relay_throttled_frames_total", counter, "Frames of nodes that sent more than they may.", func(s *Stats) uint64 { return s.Throttled }},
+	{"weft_relay_dropped_queue_frames_total", counter, "Frames for which a link's queue was full.", func(s *Stats) uint64 { return s.DroppedQueue }},
 }...)
 
 // backboneMetrics makes a counter of each field of [gossip.Stats], which say
@@ -97,11 +99,19 @@ func snake(name string) string {
 
 // writeMetrics writes the metrics of the relay of a network, whose name needs
 // no escaping.
-func writeMetrics(w io.Writer, network string, s Stats) {
+func writeMetrics(w io.Writer, all ...measured) {
 	b := bufio.NewWriter(w)
 	defer b.Flush()
 	for _, m := range metrics {
-		_, _ = fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s %s\n%s{network=%q} %d\n",
-			m.name, m.help, m.name, m.kind, m.name, network, m.value(&s))
+		_, _ = fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s %s\n", m.name, m.help, m.name, m.kind)
+		for i := range all {
+			_, _ = fmt.Fprintf(b, "%s{network=%q} %d\n", m.name, all[i].network, m.value(&all[i].stats))
+		}
 	}
+}
+
+// A measured network is one with what its relay has counted.
+type measured struct {
+	network string
+	stats   Stats
 }

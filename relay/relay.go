@@ -35,6 +35,7 @@ type relay struct {
 	links            *admission
 	log              logrus.FieldLogger
 	refusals         *rate.Limiter // of log entries about links that were refused
+	throttled        *rate.Limiter // of log entries about nodes that send too much
 	stats            counters
 	web              *web
 	stun             stunCounters
@@ -51,7 +52,8 @@ type relay struct {
 	consoles map[*session.Session]*console
 	trunks   map[identity.NodeID][]trunk // links to other relays, oldest first
 
-	peers []*peer // of Server.Peers
+	peers  []*peer  // of Server.Peers
+	others []*relay // of Server.Others
 }
 
 type counters struct {
@@ -80,9 +82,10 @@ func newRelay(s *Server) *relay {
 			cmp.Or(s.MaxLinksPerAddress, DefaultMaxLinksPerAddress),
 			cmp.Or(s.MaxPrefaces, DefaultMaxPrefaces),
 		),
-		log:      parts.Logger,
-		refusals: rate.NewLimiter(refusalsPerSecond, refusalBurst),
-		ctx:      ctx, cancel: cancel,
+		log:       parts.Logger,
+		refusals:  rate.NewLimiter(refusalsPerSecond, refusalBurst),
+		throttled: rate.NewLimiter(refusalsPerSecond, refusalBurst),
+		ctx:       ctx, cancel: cancel,
 		members:  make(map[*switchboard.Port]*member),
 		nodes:    make(map[identity.NodeID]*member),
 		consoles: make(map[*session.Session]*console),
@@ -103,6 +106,9 @@ func newRelay(s *Server) *relay {
 
 // begin makes the node a relay.
 func (r *relay) begin(s *Server) {
+	for _, other := range s.Others {
+		r.others = append(r.others, other.relay())
+	}
 	r.Hooks.Watch(r)
 	for _, sess := range r.Endpoint.Sessions() {
 		r.Established(sess)

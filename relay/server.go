@@ -47,6 +47,12 @@ type Server struct {
 	// limits.
 	Directory *gossip.Directory
 
+	// Others are servers of other networks, on nodes of their own, whose links
+	// come in on this server's listeners: the first bytes of a link name its
+	// network. Nothing else is shared but the pages over HTTP. Each is shut down
+	// or closed by itself, this one last. Empty: none.
+	Others []*Server
+
 	// Addrs are where nodes and other relays reach this relay, best first, at most
 	// 4: what the nodes of other relays are told, so that they have another relay
 	// to go to. Empty: they are not told of this one.

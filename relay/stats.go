@@ -37,6 +37,8 @@ type Stats struct {
 
 	Forwarded      uint64 // frames, by the node's switch
 	ForwardedBytes uint64
+	Throttled      uint64 // frames dropped because of BytesPerSecond and PacketsPerSecond
+	DroppedQueue   uint64 // frames dropped because a link's queue was full
 	Directory      gossip.DirectoryStats
 }
 
@@ -75,6 +77,7 @@ func (s *Server) Stats() Stats {
 		RefusedMesh:      r.stats.refusedMesh.Load(),
 		BadDatagrams:     r.stats.badDatagrams.Load(),
 		Forwarded:        moved.Forwarded, ForwardedBytes: moved.ForwardedBytes,
+		Throttled: moved.DroppedThrottled, DroppedQueue: moved.DroppedQueue,
 		Directory: r.directory.Stats(),
 	}
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"github.com/sirupsen/logrus"
 	"github.com/weftnet/weft/internal/control"
 	"github.com/weftnet/weft/internal/identity"
 )
@@ -13,6 +14,9 @@ func (r *relay) throttler(s *Server) func(id identity.NodeID, dropped uint64) {
 		PacketsPerSecond: uint64(max(0, s.PacketsPerSecond)),
 	}
 	return func(id identity.NodeID, dropped uint64) {
+		if r.throttled.Allow() {
+			r.log.WithFields(logrus.Fields{"peer": id.String(), "dropped": dropped}).Warn("a node sends more than it may; its frames are dropped")
+		}
 		sess := r.Endpoint.Session(id)
 		r.mu.Lock()
 		c := r.consoles[sess]

@@ -50,6 +50,7 @@ type web struct {
 	proxies prefixes
 	metrics prefixes     // who may read the metrics
 	state   func() Stats // of the server
+	others  []*Server    // of other networks
 	stats   webCounters
 }
 
@@ -63,6 +64,7 @@ func newWeb(r *relay, s *Server) *web {
 		proxies: s.Proxies,
 		metrics: s.MetricsFrom,
 		state:   s.Stats,
+		others:  s.Others,
 	}
 	if w.metrics == nil {
 		w.metrics = loopback
@@ -124,7 +126,11 @@ func (w *web) serveMetrics(rw http.ResponseWriter, req *http.Request) {
 		return
 	}
 	rw.Header().Set("Content-Type", metricsType)
-	writeMetrics(rw, w.relay.Credentials.Network().Name(), w.state())
+	all := []measured{{w.relay.Credentials.Network().Name(), w.state()}}
+	for _, s := range w.others {
+		all = append(all, measured{s.relay().Credentials.Network().Name(), s.Stats()})
+	}
+	writeMetrics(rw, all...)
 }
 
 // serveLink makes a link of a WebSocket.

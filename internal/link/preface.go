@@ -226,8 +226,15 @@ func (c *clientConn) base() FrameConn { return c.PrefaceConn }
 // and any status but [StatusOK] close c. A dialler that says nothing is waited
 // for until ctx ends.
 func Server(ctx context.Context, c PrefaceConn, self identity.NodeID, decide func(Hello) Status) (Hello, error) {
+	return ServerAs(ctx, c, func(h Hello) (Status, identity.NodeID) { return decide(h), self }, self)
+}
+
+// ServerAs is Server for an acceptor that is several nodes, in different
+// networks: decide also says which one answers. self answers a dialler of whom
+// only the version was understood.
+func ServerAs(ctx context.Context, c PrefaceConn, decide func(Hello) (Status, identity.NodeID), self identity.NodeID) (Hello, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	h, err := serve(ctx, c, self, decide)
+	h, err := serve(ctx, c, decide, self)
 	if !stop() && err == nil {
 		err = fmt.Errorf("link: reading the preface: %w", context.Cause(ctx))
 	}
@@ -237,13 +244,13 @@ func Server(ctx context.Context, c PrefaceConn, self identity.NodeID, decide fun
 	return h, err
 }
 
-func serve(ctx context.Context, c PrefaceConn, self identity.NodeID, decide func(Hello) Status) (Hello, error) {
+func serve(ctx context.Context, c PrefaceConn, decide func(Hello) (Status, identity.NodeID), self identity.NodeID) (Hello, error) {
 	h, status, err := readHello(c)
 	if err != nil {
 		return h, err
 	}
 	if status == StatusOK {
-		status = decide(h)
+		status, self = decide(h)
 	}
 	if err := c.WritePreface(encodeAnswer(status, self)); err != nil {
 		return h, fmt.Errorf("link: answering the preface: %w", err)
