@@ -238,6 +238,16 @@ func (r *relay) tellRelays() {
 	}
 }
 
+// dialled returns the addresses at which this relay has found another one.
+func (r *relay) dialled(id identity.NodeID) (addrs []string) {
+	for _, p := range r.peers {
+		if st := p.state(); st.ID == id {
+			addrs = append(addrs, st.Addr)
+		}
+	}
+	return addrs
+}
+
 // relayList is what nodes are told of other relays: those that are in working
 // order, beginning with the next in the order of IDs, so that the nodes of all
 // relays do not make for the same one.
@@ -249,6 +259,9 @@ func (r *relay) relayList() *control.Relays {
 				continue
 			}
 			entry := control.Relay{ID: info.ID, Addrs: info.Addrs}
+			if len(entry.Addrs) == 0 {
+				entry.Addrs = r.dialled(info.ID)
+			}
 			if info.ID < r.self {
 				before = append(before, entry)
 			} else {

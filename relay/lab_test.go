@@ -166,7 +166,9 @@ func (l *lab) relay(host string, c *identity.Credentials, s *Server) *hosted {
 		l.t.Fatal(err)
 	}
 	h := &hosted{node: n, Server: s, addr: ln.Addr().String()}
-	s.Addrs = []string{h.addr}
+	if s.Addrs == nil {
+		s.Addrs = []string{h.addr}
+	}
 	s.relay() // so that it runs before anybody dials
 	l.wg.Go(func() {
 		for {

@@ -171,3 +171,24 @@ func testShutdownPeers(t *testing.T) {
 		t.Errorf("Shutdown took %v: %v", time.Since(began), err)
 	}
 }
+
+func TestNodesLearnOfARelayWhereAnotherHasFoundIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		defer l.close()
+		b := l.relay("b", newKey(t, "weft"), &Server{Addrs: []string{}})
+		defer l.stop(b)
+		a := l.relay("a", newKey(t, "weft"), &Server{Peers: []string{"b:9999"}})
+		defer l.stop(a)
+		time.Sleep(settle)
+		n := l.node("n", newKey(t, "weft"))
+		defer n.close()
+		l.attach(n, "a:9999")
+		l.ready(n)
+		time.Sleep(time.Second)
+		known := n.up.Known()
+		if len(known) != 1 || known[0].ID != b.id() || len(known[0].Addrs) != 1 || known[0].Addrs[0] != "b:9999" {
+			t.Errorf("the node knows %+v", known)
+		}
+	})
+}

@@ -55,7 +55,8 @@ type Server struct {
 
 	// Addrs are where nodes and other relays reach this relay, best first, at most
 	// 4: what the nodes of other relays are told, so that they have another relay
-	// to go to. Empty: they are not told of this one.
+	// to go to. Empty: a relay that has this one among its Peers tells that
+	// address, and others tell nothing.
 	Addrs []string
 	// Peers are the addresses of other relays, as overlay.Config.Relays has them.
 	// The relay keeps a link to each, and forwards to the nodes that are attached

@@ -47,7 +47,9 @@ SIGTERM and SIGINT end it: the nodes are told, and have some time to go to
 another relay. A second signal ends it at once.
 
 Several relays that are each other's --peer form a backbone: nodes of one reach
-those of all others. It is enough if one of two relays knows the other.`,
+those of all others. It is enough if one of two relays knows the other. Nodes
+learn of relays other than their own from where these are --public, or from
+where another relay's --peer says that they are.`,
 		Example: `  export WEFT_SECRET=$(weft secret)
   weft relay --listen :9999 --state /var/lib/weft
   weft relay --listen :9999 --peer relay-1.example.org:9999`,
@@ -58,6 +60,7 @@ those of all others. It is enough if one of two relays knows the other.`,
 	f.StringVar(&r.listen, "listen", ":9999", "`address` for links, HTTP and, on UDP, STUN; with port 0 the system picks one")
 	f.StringVar(&r.addrFile, "addr-file", "", "`file` to write the address to, once the relay listens there")
 	f.StringSliceVar(&r.server.Peers, "peer", nil, "`host:port` of another relay of the network, to which nodes of this one are then connected; may be repeated")
+	f.StringSliceVar(&r.server.Addrs, "public", nil, "`host:port` or wss://host at which nodes reach this relay, for those of other relays; may be repeated (default the address of --listen, if that names a machine)")
 	f.StringSliceVar(&r.front, "behind", nil, "`IP` address or network of a web server in front of the relay, whose X-Forwarded-For is believed; may be repeated")
 	f.StringSliceVar(&r.metrics, "metrics-from", nil, "`IP` address or network that may read /metrics; may be repeated (default loopback)")
 	f.DurationVar(&r.grace, "grace", defaultGrace, "how long nodes have to leave when the relay stops")
@@ -76,6 +79,11 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 	for _, addr := range r.server.Peers {
 		if _, err := link.ParseAddr(addr); err != nil {
 			return usage(cmd, fmt.Errorf("where is the other relay? %w", err))
+		}
+	}
+	for _, addr := range r.server.Addrs {
+		if _, err := link.ParseAddr(addr); err != nil {
+			return usage(cmd, fmt.Errorf("where do nodes reach the relay? %w", err))
 		}
 	}
 	var err error
@@ -109,6 +117,9 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 	}
 	if _, err := fmt.Fprintln(cmd.OutOrStdout(), greeting(node.ID(), cfg, ln.Addr())); err != nil {
 		return err
+	}
+	if ap, err := netip.ParseAddrPort(ln.Addr().String()); err == nil && !ap.Addr().IsUnspecified() && r.server.Addrs == nil {
+		r.server.Addrs = []string{ln.Addr().String()}
 	}
 	r.server.Host, r.server.Name, r.server.Version = node, node.Name(), version()
 	return r.serve(cmd.Context(), node, ln, pc, cfg.Logger)
