@@ -9,6 +9,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/weftnet/weft/stream"
+	"github.com/weftnet/weft/stream/native"
+	"github.com/weftnet/weft/stream/sctp"
 )
 
 func TestDialReachesANodeByIDKeyAndName(t *testing.T) {
@@ -69,9 +73,18 @@ func TestDialToAPortWithoutListenerIsRefusedInOneRoundTrip(t *testing.T) {
 	})
 }
 
+// inLabWithEachLayer runs f with nodes of each layer that works in a bubble.
+func inLabWithEachLayer(t *testing.T, f func(t *testing.T, l *lab, cfg Config)) {
+	for _, layer := range []stream.Layer{native.Layer{}, sctp.Layer{}} {
+		t.Run(layer.Name(), func(t *testing.T) {
+			inLab(t, func(t *testing.T, l *lab) { f(t, l, Config{Reliability: layer}) })
+		})
+	}
+}
+
 func TestColdDialTakesTwoRoundTripsAndWarmDialOne(t *testing.T) {
-	inLab(t, func(t *testing.T, l *lab) {
-		server, client := l.ready("server", Config{}), l.ready("client", Config{})
+	inLabWithEachLayer(t, func(t *testing.T, l *lab, cfg Config) {
+		server, client := l.ready("server", cfg), l.ready("client", cfg)
 		l.echo(server)
 		for i, want := range []time.Duration{2 * 4 * delay, 4 * delay, 4 * delay} {
 			began := time.Now()
@@ -88,8 +101,8 @@ func TestColdDialTakesTwoRoundTripsAndWarmDialOne(t *testing.T) {
 }
 
 func TestDialWithEarlyDataTakesNoRoundTripOnAWarmSession(t *testing.T) {
-	inLab(t, func(t *testing.T, l *lab) {
-		server, client := l.ready("server", Config{}), l.ready("client", Config{})
+	inLabWithEachLayer(t, func(t *testing.T, l *lab, cfg Config) {
+		server, client := l.ready("server", cfg), l.ready("client", cfg)
 		l.echo(server)
 		warm, err := client.Dial(t.Context(), server.ID().String()+":7")
 		if err != nil {
