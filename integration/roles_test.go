@@ -71,8 +71,8 @@ func play(role string, args []string) int {
 // say tells the test something.
 func say(word string, about any) { fmt.Fprintln(os.Stdout, word, about) }
 
-// playRelay is a relay. Its arguments are the address to listen on and how
-// long nodes have to leave when it stops.
+// playRelay is a relay. Its arguments are the address to listen on, how long
+// nodes have to leave when it stops, and the addresses of other relays.
 func playRelay(ctx context.Context, cfg overlay.Config, args []string) error {
 	grace, err := time.ParseDuration(args[1])
 	if err != nil {
@@ -88,7 +88,7 @@ func playRelay(ctx context.Context, cfg overlay.Config, args []string) error {
 	if err != nil {
 		return err
 	}
-	server := &relay.Server{Host: node}
+	server := &relay.Server{Host: node, Addrs: []string{ln.Addr().String()}, Peers: args[2:]}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
 	say("listening", ln.Addr())
