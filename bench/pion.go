@@ -35,12 +35,12 @@ func (pionTransport) Start(ctx context.Context) (Pairs, error) {
 	}
 	accepted := make(chan result, 1)
 	go func() {
-		assoc, err := sctp.Server(pionConfig(b))
+		assoc, err := sctp.ServerWithOptions(pionOptions[sctp.ServerOption](b)...)
 		accepted <- result{assoc, err}
 	}()
 	p := &pionPairs{}
 	var err error
-	p.client, err = sctp.Client(pionConfig(a))
+	p.client, err = sctp.ClientWithOptions(pionOptions[sctp.ClientOption](a)...)
 	r := <-accepted
 	p.server = r.assoc
 	if err = errors.Join(err, r.err); err != nil {
@@ -49,13 +49,17 @@ func (pionTransport) Start(ctx context.Context) (Pairs, error) {
 	return p, nil
 }
 
-func pionConfig(c net.Conn) sctp.Config {
+// pionOptions are those of one end, O being a client's or a server's option.
+func pionOptions[O any](c net.Conn) (options []O) {
 	quiet := logging.NewDefaultLoggerFactory()
 	quiet.DefaultLogLevel = logging.LogLevelDisabled
-	return sctp.Config{
-		NetConn: c, LoggerFactory: quiet, MTU: pionPacket,
-		MaxReceiveBufferSize: pionBuffer, BlockWrite: true, EnableZeroChecksum: true,
+	for _, o := range []sctp.AssociationOption{
+		sctp.WithNetConn(c), sctp.WithLoggerFactory(quiet), sctp.WithMTU(pionPacket),
+		sctp.WithMaxReceiveBufferSize(pionBuffer), sctp.WithBlockWrite(true), sctp.WithEnableZeroChecksum(true),
+	} {
+		options = append(options, any(o).(O))
 	}
+	return options
 }
 
 type pionPairs struct {

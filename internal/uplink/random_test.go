@@ -35,7 +35,7 @@ func testFates(t *testing.T, rnd *rand.Rand) {
 	all := make([]*fakeRelay, relayCount)
 	for i := range all {
 		all[i] = relays[relayAddr(i+1)]
-		all[i].delay = upTo(rnd, 100 * time.Millisecond)
+		all[i].delay = upTo(rnd, 100*time.Millisecond)
 	}
 	s, _ := newTestSet(t, cfg, relays)
 	mustReady(t, s)
@@ -43,7 +43,7 @@ func testFates(t *testing.T, rnd *rand.Rand) {
 	for range 30 {
 		for range 1 + rnd.IntN(8) {
 			strike(rnd, all)
-			time.Sleep(upTo(rnd, 2 * time.Second))
+			time.Sleep(upTo(rnd, 2*time.Second))
 		}
 		revive(all[rnd.IntN(len(cfg.Relays))]) // one of those that are always known
 		time.Sleep(30 * time.Second)
@@ -64,7 +64,7 @@ func strike(rnd *rand.Rand, all []*fakeRelay) {
 	case 2:
 		revive(r)
 	case 3:
-		r.set(func(r *fakeRelay) { r.delay = upTo(rnd, 100 * time.Millisecond) })
+		r.set(func(r *fakeRelay) { r.delay = upTo(rnd, 100*time.Millisecond) })
 	case 4:
 		r.set(func(r *fakeRelay) { r.failures = append(r.failures, errors.New("not now")) })
 	case 5:
