@@ -44,6 +44,7 @@ demo: ## Relay, server and client as three processes: one HTTP/2 answer over the
 .PHONY: test
 test: ## Every test of every module, with the race detector, in shuffled order
 	@$(call in_modules,$(GO) test -race -shuffle=on -timeout $(TIMEOUT) -run '$(RUN)' ./...)
+	$(GO) test -timeout $(TIMEOUT) -run Meshed ./relay
 
 .PHONY: check
 check: fmt vet lint ## What can be checked without running: format, vet, modernity, lint, layers, documents
