@@ -297,3 +297,24 @@ func TestPublishRefusesWhatOthersWouldNotBelieve(t *testing.T) {
 		}
 	})
 }
+
+func TestManyChangesAreBroadcastTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := &gossiptest.Hub{}
+		a, b := newRelay(t, hub.Transport()), newRelay(t, hub.Transport())
+		hub.Connect(a.id, b.id)
+		time.Sleep(5 * time.Second)
+		before := a.Stats().Broadcasts
+		const n = 200
+		for range n {
+			newNode(t).mustAttach(a)
+		}
+		time.Sleep(time.Second)
+		if got := b.directory.Stats().Attached; got != n {
+			t.Errorf("%d of %d nodes are known", got, n)
+		}
+		if got := a.Stats().Broadcasts - before; got > 10 {
+			t.Errorf("%d broadcasts for %d changes at one instant", got, n)
+		}
+	})
+}

@@ -20,10 +20,11 @@ const DefaultMaxConns = 128
 
 const (
 	loopback     = "127.0.0.1"
-	meshChannel  = "weft"           // of mesh's gossip channels, the only one of ours
-	meshVersion  = 2                // of mesh's protocol; version 1 sends in clear
-	bindTries    = 5                // for a free port
-	acceptWithin = 10 * time.Second // until mesh dials when it is told to
+	meshChannel  = "weft"                 // of mesh's gossip channels, the only one of ours
+	meshVersion  = 2                      // of mesh's protocol; version 1 sends in clear
+	bindTries    = 5                      // for a free port
+	acceptWithin = 10 * time.Second       // until mesh dials when it is told to
+	lingerFor    = 100 * time.Millisecond // for the last broadcast
 )
 
 // MeshConfig configures [NewMesh].
@@ -275,7 +276,11 @@ func (m *meshTransport) expect(addr net.Addr, peer identity.NodeID) (forget func
 func (m *meshTransport) Close() error {
 	m.mu.Lock()
 	m.closed = true
+	busy := len(m.splices) > 0
 	m.mu.Unlock()
+	if busy {
+		m.linger()
+	}
 	m.cancel()
 	m.wg.Wait()
 	m.gate.close()
@@ -283,6 +288,14 @@ func (m *meshTransport) Close() error {
 		return nil
 	}
 	return m.router.Stop()
+}
+
+// linger gives mesh the time to send what was broadcast last: that this relay
+// leaves. It does not tell when it has.
+func (m *meshTransport) linger() {
+	t := time.NewTimer(lingerFor)
+	defer t.Stop()
+	<-t.C
 }
 
 // A gate lets a transport call its handler until it is closed.

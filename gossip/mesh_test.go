@@ -146,6 +146,21 @@ func TestMeshCarriesAlongALine(t *testing.T) {
 	a.await(gossip.Change{Node: late.peer.ID, Was: c.id})
 }
 
+// The others need not wait for a grace time when a relay says that it leaves.
+func TestMeshTellsThatARelayLeaves(t *testing.T) {
+	a, b := newRelay(t, meshTransport(t)), newRelay(t, meshTransport(t))
+	n := newNode(t)
+	n.mustAttach(a)
+	join(t, a, b)
+	b.await(gossip.Change{Node: n.peer.ID, Relay: a.id})
+	b.awaitReach(a)
+	a.Close()
+	b.await(gossip.Change{Node: n.peer.ID, Was: a.id})
+	if list := b.Relays(); len(list) != 1 || !list[0].Leaving {
+		t.Errorf("b knows %+v", list)
+	}
+}
+
 // flood sends datagrams of 32 KiB from a relay to others until ctx ends.
 func flood(ctx context.Context, from *testRelay, to ...*testRelay) {
 	p := make([]byte, 32<<10)
