@@ -166,3 +166,31 @@ func TestFailuresSayWhatTheDirectoryFound(t *testing.T) {
 		}
 	}
 }
+
+func TestANodeThatRegistersAllTheTimeWaits(t *testing.T) { synctest.Test(t, testRegisterRate) }
+func testRegisterRate(t *testing.T) {
+	l := newLab(t)
+	defer l.close()
+	relay := l.relay("relay", newKey(t, ""), &Server{RequestsPerSecond: 10})
+	defer l.stop(relay)
+	n := l.node("n", newKey(t, ""))
+	defer n.close()
+	r := l.register(n, relay.addr, 1)
+	began := time.Now()
+	const times = 50
+	for seq := range uint64(times) {
+		if err := r.register(1, seq+2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(began); took < (times-registerBurst)*time.Second || took > times*time.Second {
+		t.Errorf("%d registrations took %v", times, took)
+	}
+	began = time.Now()
+	for range times {
+		_, _ = r.client.Lookup(t.Context(), identity.Target{ID: 1})
+	}
+	if took := time.Since(began); took < (times-20)/10*time.Second {
+		t.Errorf("%d look-ups took %v", times, took)
+	}
+}

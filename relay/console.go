@@ -10,14 +10,31 @@ import (
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/session"
 	"github.com/weftnet/weft/stream"
+	"golang.org/x/time/rate"
 )
+
+// registerBurst is how many seconds' worth of registrations a node may send at
+// once: it may have much to say at first.
+const registerBurst = 20
+
+// requestBurst is the same for all requests.
+const requestBurst = 2
+
+// perSecond is a limit of n each second, none if n is negative.
+func perSecond(n int) rate.Limit {
+	if n < 0 {
+		return rate.Inf
+	}
+	return rate.Limit(n)
+}
 
 // A console serves the control streams of one session, one at a time: a new
 // one ends the one before. With another relay it also serves a stream of the
 // backbone, in the same way.
 type console struct {
-	relay   *relay
-	session *session.Session
+	relay     *relay
+	session   *session.Session
+	registers *rate.Limiter
 
 	mu     sync.Mutex
 	server *control.Server // of the present stream; nil before the first
@@ -32,7 +49,7 @@ func (r *relay) Established(s *session.Session) {
 	if r.closed || r.consoles[s] != nil {
 		return
 	}
-	c := &console{relay: r, session: s}
+	c := &console{relay: r, session: s, registers: rate.NewLimiter(perSecond(r.registrations), registerBurst*r.registrations)}
 	r.consoles[s] = c
 	r.wg.Go(func() {
 		c.run(r.ctx)
@@ -66,6 +83,7 @@ func (c *console) takeControl(s *session.Stream, t *turn) {
 		return
 	}
 	server := control.NewServer(s, c)
+	server.SetRate(perSecond(c.relay.requests), requestBurst*c.relay.requests)
 	c.use(server)
 	t.begin(func(ctx context.Context) { c.serve(ctx, server) })
 }
@@ -148,7 +166,10 @@ var errNotAttached = &control.Failed{
 }
 
 // Register implements control.Handler.
-func (c *console) Register(_ context.Context, m *control.Register) (*control.Registered, error) {
+func (c *console) Register(ctx context.Context, m *control.Register) (*control.Registered, error) {
+	if err := c.registers.Wait(ctx); err != nil {
+		return nil, err
+	}
 	peer := c.session.Peer()
 	addr, ok := c.relay.observed(peer.ID)
 	if !ok {

@@ -32,6 +32,8 @@ type relay struct {
 	backbone         *gossip.Backbone // nil: the relay works alone
 	epoch            uint64           // of the relay's own record
 	newRelays        chan struct{}    // capacity 1: the nodes must be told
+	requests         int              // of one node each second; negative: no limit
+	registrations    int              // the same
 	links            *admission
 	log              logrus.FieldLogger
 	refusals         *rate.Limiter // of log entries about links that were refused
@@ -77,6 +79,8 @@ func newRelay(s *Server) *relay {
 		directory:        s.Directory,
 		epoch:            uint64(time.Now().UnixNano()),
 		newRelays:        make(chan struct{}, 1),
+		requests:         cmp.Or(s.RequestsPerSecond, DefaultRequestsPerSecond),
+		registrations:    cmp.Or(s.RegistrationsPerSecond, DefaultRegistrationsPerSecond),
 		links: newAdmission(
 			cmp.Or(s.MaxLinks, DefaultMaxLinks),
 			cmp.Or(s.MaxLinksPerAddress, DefaultMaxLinksPerAddress),

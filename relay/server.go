@@ -26,6 +26,9 @@ const (
 	DefaultMaxPrefaces        = 1024
 	DefaultPrefaceTimeout     = 5 * time.Second
 	DefaultHandshakeTimeout   = 10 * time.Second
+
+	DefaultRequestsPerSecond      = control.RequestsPerSecond
+	DefaultRegistrationsPerSecond = 1
 )
 
 // A Host is a node that can be a relay: an overlay.Node.
@@ -98,6 +101,16 @@ type Server struct {
 	// say in X-Forwarded-For is believed, and limits for one address do not
 	// count for them. Nil: none.
 	Proxies []netip.Prefix
+
+	// RequestsPerSecond is how many requests of one node are answered each
+	// second, look-ups mostly, and twice as many at once; a node that asks faster
+	// waits, so that it costs only itself. Zero: 50. Negative: no limit.
+	RequestsPerSecond int
+	// RegistrationsPerSecond is the same for registrations, 20 times as many at
+	// once. It is small because each is told to the whole backbone, and a node
+	// registers when it comes and when its addresses change. Zero: 1. Negative: no
+	// limit.
+	RegistrationsPerSecond int
 
 	// BytesPerSecond and PacketsPerSecond limit what is forwarded for each
 	// node. What is beyond is dropped, and the node is told. Zero: no limit.

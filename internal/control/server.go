@@ -9,8 +9,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// The rate at which a relay reads one node's requests. A node that asks faster
-// waits; it costs itself, not others.
+// The rate at which a relay reads one node's requests, unless SetRate says
+// another. A node that asks faster waits; it costs itself, not others.
 const (
 	RequestsPerSecond = 50
 	RequestBurst      = 100
@@ -34,12 +34,19 @@ type Server struct {
 	out     *outbox
 	failed  atomic.Pointer[error] // of the writer
 	dropped atomic.Uint64
+	limit   *rate.Limiter
 }
 
 // NewServer makes the relay's side of a stream, which it owns from now on.
 // Serve runs it.
 func NewServer(s Stream, h Handler) *Server {
-	return &Server{stream: s, handler: h, out: newOutbox(s)}
+	return &Server{stream: s, handler: h, out: newOutbox(s), limit: rate.NewLimiter(RequestsPerSecond, RequestBurst)}
+}
+
+// SetRate sets how many requests are read each second and at once. It is called
+// before Serve.
+func (s *Server) SetRate(perSecond rate.Limit, burst int) {
+	s.limit = rate.NewLimiter(perSecond, burst)
 }
 
 // Serve answers requests until the stream ends or ctx does, and closes the
@@ -65,7 +72,6 @@ func (s *Server) Serve(ctx context.Context) error {
 }
 
 func (s *Server) serve(ctx context.Context) error {
-	limit := rate.NewLimiter(RequestsPerSecond, RequestBurst)
 	for {
 		e, err := read(s.stream)
 		if err != nil {
@@ -85,7 +91,7 @@ func (s *Server) serve(ctx context.Context) error {
 		if sent, err := s.out.put(ctx, b); err != nil || !sent {
 			return err
 		}
-		if err := limit.Wait(ctx); err != nil {
+		if err := s.limit.Wait(ctx); err != nil {
 			return err
 		}
 	}
