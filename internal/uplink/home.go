@@ -83,6 +83,9 @@ func (s *Set) noteUp(up bool) {
 		s.homeless = time.Now()
 		for _, p := range s.places {
 			p.retry = time.Time{} // there is no time for rests now
+			if p.uplink != nil && p.failures > 1 { // the first pause stays: all nodes of a relay lose it at once
+				p.uplink.kickDialer()
+			}
 		}
 	}
 }
