@@ -18,6 +18,12 @@
 // for its node. Whoever knows the network's secret can take it; in an open
 // network everybody can.
 //
+// They tell each other who is attached where over weaveworks/mesh, inside their
+// sessions. mesh cannot be stopped: after Close of a Server that has met another
+// relay, five idle goroutines and one listening socket on loopback stay until
+// the process ends. A server that never met one leaves nothing. Leak checks have
+// to ignore functions of github.com/weaveworks/mesh.
+//
 // # One port
 //
 // A conn's first bytes say what it is: a link, or HTTP. Of HTTP the relay serves
