@@ -52,7 +52,7 @@ type meshFleet struct {
 // distances away in a ring.
 func newMeshFleet(t *testing.T, n int, distances ...int) *meshFleet {
 	t.Helper()
-	if raceDetector && os.Getenv("WEFT_RACE") == "" {
+	if gossiptest.Race && os.Getenv("WEFT_RACE") == "" {
 		t.Skip("mesh has a race of its own; WEFT_RACE=1 runs it all the same")
 	}
 	f := &meshFleet{lab: newLab(t), cut: make(map[string]bool)}
