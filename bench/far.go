@@ -120,7 +120,7 @@ func newFarEnd(network *identity.Network, layer stream.Layer, accepted chan *ses
 		return nil, err
 	}
 	e := &farEnd{id: key.ID()}
-	e.endpoint, err = session.NewEndpoint(session.Config{
+	cfg := session.Config{
 		Credentials: credentials,
 		Layer:       layer.Name(),
 		Route:       func(identity.NodeID) session.Path { return e },
@@ -129,7 +129,11 @@ func newFarEnd(network *identity.Network, layer stream.Layer, accepted chan *ses
 				accepted <- s
 			}
 		},
-	})
+	}
+	if g, ok := layer.(stream.Greeter); ok {
+		cfg.Greeting = g.Greeting
+	}
+	e.endpoint, err = session.NewEndpoint(cfg)
 	return e, err
 }
 
