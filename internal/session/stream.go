@@ -9,7 +9,7 @@ import (
 
 // sendQueue is how many bytes of a stream may wait to be sent for the first
 // time before Write blocks. What is in flight counts against the windows.
-const sendQueue = 512 << 10
+const sendQueue = 1 << 20
 
 // creditStep is how many bytes are read at most before the peer gets credit for
 // them. With large windows half of one would be too much to wait for: where
