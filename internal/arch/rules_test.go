@@ -33,6 +33,7 @@ var layers = []layer{
 	{[]string{"internal/link/linkdial"}, "how to get a link to an address of any kind"},
 	{[]string{"internal/link/wslink"}, "links in WebSockets"},
 	{[]string{"internal/link"}, "pipes for frames between neighbours"},
+	{[]string{"internal/udp"}, "frames in datagrams; sessions know a flow only by their Path, and a simulated network takes the kernel's place"},
 	{[]string{"internal/frame"}, "what links carry"},
 	{[]string{"internal/record"}, "what a node signs for the relays' directory; the node makes it, gossip checks it"},
 	{[]string{"internal/identity"}, "who a node is"},

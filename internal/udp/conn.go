@@ -1,0 +1,103 @@
+package udp
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+)
+
+// What a [PacketConn] says of a message that it did not write.
+var (
+	// ErrTooBig means that a datagram exceeds the MTU of the way that it would
+	// take, or what UDP carries.
+	ErrTooBig = errors.New("udp: the datagram exceeds the MTU; send smaller ones")
+	// ErrSegments means that several datagrams cannot be written as one
+	// message, but perhaps one by one.
+	ErrSegments = errors.New("udp: the system does not cut messages into datagrams; send one by one")
+)
+
+// Limits of one call of [PacketConn] by a socket.
+const (
+	// maxMessages is how many messages are written at once, and maxDatagrams
+	// how many datagrams they hold in all: enough that system calls do not
+	// matter beside copying.
+	maxMessages  = 64
+	maxDatagrams = 256
+	// readMessages is how many messages are read at once, each of up to
+	// readBuffer bytes: that costs a socket a mebibyte of address space.
+	readMessages = 16
+	readBuffer   = 64 << 10
+)
+
+// A PacketConn moves datagrams for a [Socket]: the kernel's socket, or what
+// takes its place in tests. ReadBatch is called by one goroutine and WriteBatch
+// by one other; Close by any, and it makes both return net.ErrClosed.
+type PacketConn interface {
+	// ReadBatch waits until there is something to read, and fills ms from the
+	// start. It returns how many it has filled, at least one, or an error;
+	// all but net.ErrClosed are taken to pass.
+	ReadBatch(ms []Incoming) (int, error)
+	// WriteBatch writes ms in order and returns how many it has written. With
+	// an error it says why the next one was not: ErrTooBig, ErrSegments,
+	// net.ErrClosed or another. It may wait, and must not keep the buffers.
+	WriteBatch(ms []Outgoing) (int, error)
+	// MaxSegments is how many datagrams a message to be written may hold.
+	MaxSegments() int
+	// LocalAddr returns the local address.
+	LocalAddr() netip.AddrPort
+	// Close closes the conn.
+	Close() error
+}
+
+// An Incoming message is one or several datagrams from one address.
+type Incoming struct {
+	Buf  []byte         // where to read to; set by the reader
+	N    int            // length of what was read
+	Size int            // of each datagram in it but the last, which may be shorter; 0: it is one
+	From netip.AddrPort // never an IPv4 address inside of an IPv6 one
+}
+
+// An Outgoing message is one or several datagrams for one address.
+type Outgoing struct {
+	// Bufs are the datagrams. All but the last have the same length, and the
+	// last is not longer. None is empty.
+	Bufs [][]byte
+	To   netip.AddrPort
+}
+
+// A plainConn moves one datagram at a time, on any system.
+type plainConn struct{ *net.UDPConn }
+
+func (c plainConn) ReadBatch(ms []Incoming) (int, error) {
+	m := &ms[0]
+	n, from, err := c.ReadFromUDPAddrPort(m.Buf)
+	if err != nil {
+		return 0, err
+	}
+	m.N, m.Size, m.From = n, 0, canonical(from)
+	return 1, nil
+}
+
+func (c plainConn) WriteBatch(ms []Outgoing) (int, error) {
+	for i, m := range ms {
+		if len(m.Bufs) != 1 {
+			return i, ErrSegments
+		}
+		if _, err := c.WriteToUDPAddrPort(m.Bufs[0], m.To); err != nil {
+			return i, writeError(err, 1)
+		}
+	}
+	return len(ms), nil
+}
+
+func (c plainConn) MaxSegments() int          { return 1 }
+func (c plainConn) LocalAddr() netip.AddrPort { return localAddr(c.UDPConn) }
+
+func localAddr(c *net.UDPConn) netip.AddrPort {
+	a, _ := c.LocalAddr().(*net.UDPAddr)
+	if a == nil {
+		return netip.AddrPort{}
+	}
+	ap := a.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
