@@ -127,8 +127,8 @@ func (c *Conn) awaitRoom(n int) error {
 		}
 		c.out.mu.Lock()
 		var wait time.Duration
-		if c.out.imp.Backpressure && !c.out.imp.Down {
-			wait = c.out.roomLocked(n)
+		if imp := c.out.shape.imp; imp.Backpressure && !imp.Down {
+			wait = c.out.shape.room(time.Now(), n)
 		}
 		c.out.mu.Unlock()
 		if wait <= 0 {
