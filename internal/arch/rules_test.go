@@ -29,6 +29,7 @@ var layers = []layer{
 	{[]string{"internal/handshake", "internal/recovery"}, "parts of a session"},
 	{[]string{"internal/wire"}, "the bytes that sessions exchange"},
 	{[]string{"internal/switchboard"}, "delivers, forwards and refuses frames by node ID"},
+	{[]string{"internal/simnet/natnet"}, "hosts behind NATs, for tests of direct paths; it takes what links do to packets from simnet and knows no frames"},
 	{[]string{"internal/simnet"}, "simulated links, for tests"},
 	{[]string{"internal/link/linkdial"}, "how to get a link to an address of any kind"},
 	{[]string{"internal/link/wslink"}, "links in WebSockets"},
