@@ -373,3 +373,72 @@ func TestSeedDecides(t *testing.T) {
 		before = first
 	}
 }
+
+// What several goroutines send on one socket in one instant has one order, by
+// destination: which datagrams are lost does not depend on the scheduler.
+func TestOneSocketOfManyGoroutines(t *testing.T) {
+	const receivers = 20
+	run := func() (got [receivers]int) {
+		inBubble(t, 1, func(t *testing.T, n *Network, _ *reflectors) {
+			c := listen(t, n.Host("h", HostConfig{Up: simnet.Impairment{Loss: 0.5}}), 0)
+			var conns [receivers]*Conn
+			for i := range conns {
+				conns[i] = listen(t, n.Host("to", HostConfig{}), 5000)
+			}
+			var wg sync.WaitGroup
+			for _, to := range conns {
+				wg.Go(func() {
+					for range 8 {
+						write(t, c, netip.AddrPortFrom(to.host.v4, 5000), "x")
+					}
+				})
+			}
+			wg.Wait()
+			elapse(time.Second)
+			for i, to := range conns {
+				got[i] = len(to.inbox)
+			}
+		})
+		return got
+	}
+	first := run()
+	for range 50 {
+		if again := run(); again != first {
+			t.Fatalf("runs differ:\n%v\n%v", first, again)
+		}
+	}
+}
+
+func TestBurstIsBounded(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, n *Network, _ *reflectors) {
+		a, _, _, addrB := pair(t, n)
+		for range maxStaged + 5 {
+			write(t, a, addrB, "x")
+		}
+		if got := n.Counters().LostBurst; got != 5 {
+			t.Errorf("%d datagrams are lost, want 5", got)
+		}
+		elapse(time.Second)
+		write(t, a, addrB, "x")
+	})
+}
+
+// Hosts behind one NAT share its link.
+func TestLinkOfNATIsShared(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, n *Network, r *reflectors) {
+		nat := n.NAT("nat", PortRestricted())
+		a := listen(t, n.Host("a", HostConfig{NAT: nat}), 0)
+		b := listen(t, n.Host("b", HostConfig{NAT: nat}), 0)
+		nat.Impair(simnet.Impairment{Down: true}, simnet.Impairment{})
+		for _, c := range []*Conn{a, b} {
+			if _, ok := r.ask(t, c, r.addrs[0][0], 0, 0); ok {
+				t.Errorf("%v gets through a link that is down", c.host)
+			}
+		}
+		if _, ok := reaches(t, a, netip.AddrPortFrom(b.host.v4, b.port), b); !ok {
+			t.Error("the local network is down too")
+		}
+		nat.Impair(simnet.Impairment{}, simnet.Impairment{})
+		r.seen(t, a)
+	})
+}

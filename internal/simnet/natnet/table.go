@@ -251,7 +251,7 @@ func (t *table) freePort(inner uint16, ports PortAllocation, now time.Time) (uin
 
 // take gives a stranger the port for what concerns him.
 func (t *table) take(s stranger, now time.Time) {
-	if _, ok := t.taken[s]; !ok {
+	if until, ok := t.taken[s]; !ok {
 		if len(t.taken) >= maxTaken {
 			for k, until := range t.taken {
 				if t.expired(until, now) {
@@ -263,6 +263,8 @@ func (t *table) take(s stranger, now time.Time) {
 			t.full++
 			return
 		}
+		t.strangers++
+	} else if t.expired(until, now) {
 		t.strangers++
 	}
 	t.taken[s] = t.until(now)
