@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 )
 
 // What a [PacketConn] says of a message that it did not write.
@@ -65,8 +66,20 @@ type Outgoing struct {
 	To   netip.AddrPort
 }
 
-// A plainConn moves one datagram at a time, on any system.
-type plainConn struct{ *net.UDPConn }
+// A SingleConn moves one datagram at a time, like a *net.UDPConn that is not
+// connected.
+type SingleConn interface {
+	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
+	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
+	LocalAddr() net.Addr // a *net.UDPAddr
+	Close() error
+}
+
+// OneByOne returns a PacketConn on c, which it owns: for systems without
+// batches, and for simulated networks.
+func OneByOne(c SingleConn) PacketConn { return plainConn{c} }
+
+type plainConn struct{ SingleConn }
 
 func (c plainConn) ReadBatch(ms []Incoming) (int, error) {
 	m := &ms[0]
@@ -91,13 +104,26 @@ func (c plainConn) WriteBatch(ms []Outgoing) (int, error) {
 }
 
 func (c plainConn) MaxSegments() int          { return 1 }
-func (c plainConn) LocalAddr() netip.AddrPort { return localAddr(c.UDPConn) }
+func (c plainConn) LocalAddr() netip.AddrPort { return localAddr(c.SingleConn) }
 
-func localAddr(c *net.UDPConn) netip.AddrPort {
+// localAddr returns the local address of a conn in the canonical form.
+func localAddr(c interface{ LocalAddr() net.Addr }) netip.AddrPort {
 	a, _ := c.LocalAddr().(*net.UDPAddr)
 	if a == nil {
 		return netip.AddrPort{}
 	}
-	ap := a.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	return canonical(a.AddrPort())
+}
+
+// writeError tells why a message of some datagrams was not written. A system
+// that has another word for a datagram that is too big is not understood; then
+// path-MTU discovery sees it as lost.
+func writeError(err error, datagrams int) error {
+	switch {
+	case errors.Is(err, syscall.EMSGSIZE):
+		return ErrTooBig
+	case datagrams > 1 && (errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EINVAL)):
+		return ErrSegments
+	}
+	return err
 }

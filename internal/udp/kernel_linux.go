@@ -2,7 +2,6 @@ package udp
 
 import (
 	"encoding/binary"
-	"errors"
 	"net"
 	"net/netip"
 	"strconv"
@@ -231,15 +230,4 @@ func ntohs(p uint16) uint16 {
 	var b [2]byte
 	binary.NativeEndian.PutUint16(b[:], p)
 	return binary.BigEndian.Uint16(b[:])
-}
-
-// writeError tells why a message of some datagrams was not written.
-func writeError(err error, datagrams int) error {
-	switch {
-	case errors.Is(err, unix.EMSGSIZE):
-		return ErrTooBig
-	case datagrams > 1 && (errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL)):
-		return ErrSegments
-	}
-	return err
 }

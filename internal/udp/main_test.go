@@ -33,7 +33,7 @@ var kinds = []struct {
 		}
 		uc := pc.(*net.UDPConn)
 		uc.SetReadBuffer(DefaultReadBuffer)
-		cfg.Conn = plainConn{uc}
+		cfg.Conn = OneByOne(uc)
 		return cfg
 	}},
 }
