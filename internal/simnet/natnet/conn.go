@@ -142,6 +142,9 @@ func (c *Conn) LocalAddr() net.Addr {
 	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.IPv6Unspecified(), c.port))
 }
 
+// Port returns the port.
+func (c *Conn) Port() uint16 { return c.port }
+
 // SetDeadline sets both deadlines.
 func (c *Conn) SetDeadline(t time.Time) error {
 	_ = c.SetReadDeadline(t)
