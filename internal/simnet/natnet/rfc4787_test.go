@@ -182,6 +182,7 @@ func TestTimeout(t *testing.T) {
 		{"at the end", NATConfig{}, 0, false, 0, timeout, false, false},
 		{"outbound refreshes", NATConfig{}, 5, false, timeout - time.Second, timeout - time.Second, true, true},
 		{"inbound does not", NATConfig{}, 5, true, 10 * time.Second, 0, false, false},
+		{"inbound keeps no mapping", NATConfig{}, 2, true, 14 * time.Second, 2 * time.Second, false, false},
 		{"inbound does", NATConfig{RefreshInbound: true}, 5, true, timeout - time.Second, timeout - time.Second, true, true},
 		{"another timeout", NATConfig{Timeout: time.Minute}, 0, false, 0, 59 * time.Second, true, true},
 		{"for ever", NATConfig{Timeout: -1}, 0, false, 0, 1000 * time.Hour, true, true},
