@@ -29,7 +29,6 @@ var layers = []layer{
 	{[]string{"internal/handshake", "internal/recovery"}, "parts of a session"},
 	{[]string{"internal/wire"}, "the bytes that sessions exchange"},
 	{[]string{"internal/switchboard"}, "delivers, forwards and refuses frames by node ID"},
-	{[]string{"internal/simnet/natudp"}, "node's UDP sockets on hosts behind simulated NATs; apart, so that natnet knows no frames"},
 	{[]string{"internal/simnet/natnet"}, "hosts behind NATs, for tests of direct paths; it takes what links do to packets from simnet"},
 	{[]string{"internal/simnet"}, "simulated links, for tests"},
 	{[]string{"internal/link/linkdial"}, "how to get a link to an address of any kind"},

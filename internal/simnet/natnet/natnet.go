@@ -10,6 +10,9 @@
 //	a := n.Host("a", natnet.HostConfig{NAT: home})
 //	c, err := a.ListenPacket(0)
 //
+// A [Conn] is a net.PacketConn; udp.OneByOne makes of it what a udp.Socket
+// takes in place of the kernel's.
+//
 // # Shape
 //
 // The network is a tree. Its root is the internet, which carries everything at

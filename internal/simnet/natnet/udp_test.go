@@ -1,8 +1,7 @@
-package natudp
+package natnet_test
 
 import (
 	"errors"
-	"net"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -16,7 +15,7 @@ import (
 
 const queue = 64
 
-// end is a udp.Socket on a simulated host.
+// end is a node's socket on a simulated host.
 type end struct {
 	*udp.Socket
 	host   *natnet.Host
@@ -31,13 +30,13 @@ type arrived struct {
 
 func newEnd(t *testing.T, h *natnet.Host) *end {
 	t.Helper()
-	conn, err := Listen(h, 4000)
+	conn, err := h.ListenPacket(4000)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := &end{host: h, frames: make(chan arrived, queue), other: make(chan string, queue)}
 	e.Socket, err = udp.Open(t.Context(), udp.Config{
-		Conn: conn,
+		Conn: udp.OneByOne(conn),
 		OnFrame: func(fl *udp.Flow, f *frame.Frame) {
 			e.frames <- arrived{fl, string(f.Packet())}
 			f.Release()
@@ -127,36 +126,6 @@ func TestWhatIsTooBigIsSaid(t *testing.T) {
 		_ = six.Send(packet("six"))
 		if _, ok := within(b.frames); ok || six.Err() == nil {
 			t.Errorf("a host without IPv6 sends over it; the flow says %v", six.Err())
-		}
-	})
-}
-
-func TestConnKeepsTheContract(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := natnet.New(1)
-		defer n.Close()
-		h := n.Host("h", natnet.HostConfig{})
-		c, err := Listen(h, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		self := netip.AddrPortFrom(h.Addrs()[0], c.LocalAddr().Port())
-		if k, err := c.WriteBatch([]udp.Outgoing{{Bufs: [][]byte{{1}}, To: self}, {Bufs: [][]byte{{1}, {2}}, To: self}}); k != 1 || !errors.Is(err, udp.ErrSegments) {
-			t.Errorf("wrote %d, %v", k, err)
-		}
-		ms := []udp.Incoming{{Buf: make([]byte, 10)}}
-		if k, err := c.ReadBatch(ms); k != 1 || err != nil || ms[0].N != 1 || ms[0].From != self {
-			t.Errorf("read %d, %v: %+v", k, err, ms[0])
-		}
-		if c.MaxSegments() != 1 {
-			t.Error("it claims to know segments")
-		}
-		go func() { _ = c.Close() }()
-		if _, err := c.ReadBatch(ms); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("a read ends with %v", err)
-		}
-		if _, err := c.WriteBatch([]udp.Outgoing{{Bufs: [][]byte{{1}}, To: self}}); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("a write ends with %v", err)
 		}
 	})
 }
