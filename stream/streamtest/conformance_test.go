@@ -1,6 +1,7 @@
 package streamtest_test
 
 import (
+	"os"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -78,7 +79,7 @@ func near(way layertest.Way) layertest.Way {
 }
 
 // sizes keeps each case within seconds of real time. Fake time costs only what
-// is computed in it.
+// is computed in it. WEFT_BIG=1 has every case in full.
 //
 //	                 fake time         real time                -short
 //	SilenceEnds…     1 h               12 s                     1 s in real time
@@ -98,6 +99,13 @@ func sizes(l stream.Layer, way layertest.Way, fake bool) streamtest.Config {
 			return short
 		}
 		return long
+	}
+	if os.Getenv("WEFT_BIG") != "" {
+		cfg.Bulk, cfg.Crowd = 64<<20, 1000
+		if !fake {
+			cfg.Silence = time.Minute
+		}
+		return cfg
 	}
 	switch {
 	case !fake:
