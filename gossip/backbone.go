@@ -230,13 +230,15 @@ func (b *Backbone) checkOwn(peer identity.Peer, s *signed) error {
 }
 
 // Withdraw says that a node is no longer attached to this relay, here and to the
-// others. It does nothing when the node is attached elsewhere.
-func (b *Backbone) Withdraw(node identity.NodeID) {
+// others. hungUp says that the node ended its link itself, so that those who
+// talk to it need not wait long for its return. Withdraw does nothing when the
+// node is attached elsewhere.
+func (b *Backbone) Withdraw(node identity.NodeID, hungUp bool) {
 	s := b.dir.withdraw(node, b.self)
 	if s == nil {
 		return
 	}
-	s.depart(b.network, b.cfg.Credentials.Key())
+	s.depart(b.network, b.cfg.Credentials.Key(), hungUp)
 	if _, err := b.dir.merge(s, departed, false, b.cfg.MaxRecordsPerRelay); err == nil {
 		b.dirty.add(node)
 	} // otherwise the node has registered anew meanwhile, here or elsewhere

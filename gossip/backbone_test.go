@@ -155,12 +155,28 @@ func TestRelaysLearnWhoIsAttachedWhere(t *testing.T) {
 		}
 
 		time.Sleep(time.Second)
-		late.mustAttach(a) // it moves
-		c.Withdraw(late.peer.ID)
+		late.mustAttach(a)             // it moves
+		c.Withdraw(late.peer.ID, true) // what has moved is not gone
 		time.Sleep(time.Second)
 		late.wantAt(a.id, a, b, c)
 
-		a.Withdraw(late.peer.ID)
+		for len(c.changes) > 0 {
+			<-c.changes
+		}
+		for _, hungUp := range []bool{true, false} {
+			a.Withdraw(late.peer.ID, hungUp)
+			time.Sleep(time.Second)
+			late.wantAt(0, a, b, c)
+			if got, want := <-c.changes, (gossip.Change{Node: late.peer.ID, Was: a.id, HungUp: hungUp}); got != want {
+				t.Errorf("change %+v, want %+v", got, want)
+			}
+			late.mustAttach(a)
+			time.Sleep(time.Second)
+			if got, want := <-c.changes, (gossip.Change{Node: late.peer.ID, Relay: a.id}); got != want {
+				t.Errorf("change %+v, want %+v", got, want)
+			}
+		}
+		a.Withdraw(late.peer.ID, false)
 		time.Sleep(time.Second)
 		late.wantAt(0, a, b, c)
 		if err := late.attach(a); err != nil {
@@ -284,7 +300,7 @@ func TestPublishRefusesWhatOthersWouldNotBelieve(t *testing.T) {
 		if err := a.Publish(n.peer, elsewhere, sign(elsewhere), nil); err == nil {
 			t.Error("published a node of another relay")
 		}
-		a.Withdraw(n.peer.ID)
+		a.Withdraw(n.peer.ID, false)
 		n.seq--
 		if err := n.attach(a); err == nil {
 			t.Error("a version that was withdrawn came back")

@@ -403,7 +403,7 @@ func (c *core) takeNode(s *signed, now time.Time) error {
 			c.stats.Refused++
 			return ErrFull
 		}
-		s.depart(c.network, c.key)
+		s.depart(c.network, c.key, false)
 		st = departed
 		c.stats.Refuted++
 		defer func() { c.broadcast(appendNode([]byte{kindItems}, s)) }()

@@ -79,7 +79,7 @@ func TestARelayHasItsShareOfTheDirectory(t *testing.T) {
 	if _, err := d.merge(again, live, false, 2); err != nil {
 		t.Errorf("a node that is known: %v", err)
 	}
-	again.depart(simNetwork, mustKey(t))
+	again.depart(simNetwork, mustKey(t), false)
 	if _, err := d.merge(again, departed, false, 2); err != nil {
 		t.Errorf("a departure: %v", err)
 	}

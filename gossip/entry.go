@@ -36,6 +36,7 @@ type more struct {
 	names, candidates []string
 	certificate       []byte
 	departure         signature // with state departed
+	hungUp            bool      // with state departed: the node ended its link itself
 }
 
 // A departedNode waits in Directory.detached to be forgotten.
@@ -78,7 +79,7 @@ func (e *entry) wire(id identity.NodeID) *signed {
 	}
 	if m := e.more; m != nil {
 		s.Names, s.Candidates = m.names, m.candidates
-		s.certificate, s.departure = m.certificate, m.departure
+		s.certificate, s.departure, s.hungUp = m.certificate, m.departure, m.hungUp
 	}
 	return s
 }
@@ -89,6 +90,9 @@ func (e *entry) set(s *signed, st state) {
 	e.signature, e.isSigned = s.signature, s.signature != signature{}
 	e.state, e.unnamed, e.more = st, false, nil
 	if len(s.Names)+len(s.Candidates)+len(s.certificate) != 0 || s.departed {
-		e.more = &more{names: s.Names, candidates: s.Candidates, certificate: s.certificate, departure: s.departure}
+		e.more = &more{
+			names: s.Names, candidates: s.Candidates, certificate: s.certificate,
+			departure: s.departure, hungUp: s.hungUp,
+		}
 	}
 }

@@ -24,7 +24,7 @@ func sample(t testing.TB) [][]byte {
 	}
 	copy(node.signature[:], node.statement(simNetwork).Sign(key))
 	gone := *node
-	gone.depart(simNetwork, key)
+	gone.depart(simNetwork, key, false)
 	relay := &relayRecord{epoch: 1, seq: 2, addrs: []string{"relay.example:9"}, certificate: []byte("c")}
 	relay.sign(simNetwork, key)
 	dir := NewDirectory(DirectoryConfig{})
@@ -74,15 +74,47 @@ func TestRecordsReadBackWhatWasWritten(t *testing.T) {
 	}
 }
 
+// How a node left is what its relay has signed.
+func TestADepartureSaysHowTheNodeLeft(t *testing.T) {
+	relay := mustKey(t)
+	for _, hungUp := range []bool{false, true} {
+		s := invent(1, relay.Public().ID())
+		s.depart(simNetwork, relay, hungUp)
+		r := &reader{b: appendNode(nil, s)}
+		nodes, _ := readItems(r)
+		if r.err != nil || len(nodes) != 1 || !nodes[0].departed || nodes[0].hungUp != hungUp {
+			t.Fatalf("hung up %v: read %+v, %v", hungUp, nodes, r.err)
+		}
+		read := nodes[0]
+		if err := read.verifyDeparture(simNetwork, relay.Public()); err != nil {
+			t.Errorf("hung up %v: %v", hungUp, err)
+		}
+		d := NewDirectory(DirectoryConfig{})
+		if _, err := d.merge(read, departed, false, 1); err != nil {
+			t.Fatal(err)
+		}
+		if kept := d.wire(s.ID); kept.hungUp != hungUp || kept.hash() != s.hash() {
+			t.Errorf("hung up %v: the directory kept %+v", hungUp, kept)
+		}
+		read.hungUp = !hungUp
+		if err := read.verifyDeparture(simNetwork, relay.Public()); !errors.Is(err, ErrSignature) {
+			t.Errorf("hung up %v, told as %v: %v", hungUp, !hungUp, err)
+		}
+		if read.hash() == s.hash() {
+			t.Errorf("hung up %v: the other way has the same hash", hungUp)
+		}
+	}
+}
+
 // Every order in which the versions of a record come ends with the same one.
 func TestNewerIsATotalOrder(t *testing.T) {
 	var all []*signed
 	for _, epoch := range []uint64{5, ^uint64(0)} {
 		for _, seq := range []uint64{1, 2} {
 			for _, relay := range []identity.NodeID{8, 9} {
-				for _, departed := range []bool{false, true} {
+				for _, how := range []struct{ departed, hungUp bool }{{}, {true, false}, {true, true}} {
 					for sig := range byte(2) {
-						s := &signed{Record: Record{Attachment: Attachment{Relay: relay, Epoch: epoch, Seq: seq}}, departed: departed}
+						s := &signed{Record: Record{Attachment: Attachment{Relay: relay, Epoch: epoch, Seq: seq}}, departed: how.departed, hungUp: how.hungUp}
 						s.signature[0] = sig
 						all = append(all, s)
 					}

@@ -13,6 +13,10 @@ type Change struct {
 	Node  identity.NodeID
 	Relay identity.NodeID // where it is attached; 0: nowhere
 	Was   identity.NodeID // where it was attached; 0: nowhere
+	// HungUp says, with Relay 0, that the node ended its link to that relay
+	// itself, as a process does that dies. False: the link went silent, the
+	// relay has gone, or nobody knows.
+	HungUp bool
 }
 
 // The methods of this file are what a backbone does to a directory.
@@ -70,6 +74,7 @@ func (d *Directory) merge(s *signed, st state, unnamed bool, limit int) (Change,
 	c := Change{Node: s.ID, Was: e.at()}
 	d.change(s.ID, e, func() { e.set(s, st); e.unnamed = unnamed })
 	c.Relay = e.at()
+	c.HungUp = s.hungUp && c.Relay == 0
 	return c, nil
 }
 

@@ -142,7 +142,7 @@ func TestMeshCarriesAlongALine(t *testing.T) {
 	late := newNode(t)
 	late.mustAttach(c)
 	a.await(gossip.Change{Node: late.peer.ID, Relay: c.id})
-	c.Withdraw(late.peer.ID)
+	c.Withdraw(late.peer.ID, false)
 	a.await(gossip.Change{Node: late.peer.ID, Was: c.id})
 }
 

@@ -27,9 +27,10 @@ type signed struct {
 	signature   signature
 	certificate []byte // the node's leaf, DER; a record with names has one
 	// departed says that the attachment has ended; departure is the signature
-	// of the relay to which the node was attached.
-	departed  bool
-	departure signature
+	// of the relay to which the node was attached. hungUp says that the node
+	// ended its link itself.
+	departed, hungUp bool
+	departure        signature
 }
 
 // newer reports whether a relay that has s0 is to take s instead: the one with
@@ -56,7 +57,7 @@ func (s *signed) hash() uint64 {
 	b := appendHead(make([]byte, 0, 128), s.Key, &s.Attachment)
 	b = append(b, s.signature[:]...)
 	if s.departed {
-		b = append(b, 1)
+		b = append(b, s.flags())
 	}
 	sum := sha256.Sum256(b)
 	return binary.BigEndian.Uint64(sum[:])
@@ -79,8 +80,8 @@ func (s *signed) verify(network [32]byte) error {
 }
 
 // depart makes s a departure that the relay signs.
-func (s *signed) depart(network [32]byte, relay *identity.Key) {
-	s.departed = true
+func (s *signed) depart(network [32]byte, relay *identity.Key, hungUp bool) {
+	s.departed, s.hungUp = true, hungUp
 	copy(s.departure[:], relay.Sign(labelDeparture, s.departureMessage(network)))
 }
 
@@ -94,7 +95,11 @@ func (s *signed) verifyDeparture(network [32]byte, relay identity.PublicKey) err
 
 // departureMessage is what the relay signs.
 func (s *signed) departureMessage(network [32]byte) []byte {
-	return appendHead(network[:], s.Key, &s.Attachment)
+	how := byte(0)
+	if s.hungUp {
+		how = 1
+	}
+	return append(appendHead(network[:], s.Key, &s.Attachment), how)
 }
 
 // appendHead appends what identifies a version of a record: key (32), relay
@@ -106,7 +111,20 @@ func appendHead(b []byte, node identity.PublicKey, a *Attachment) []byte {
 	return binary.BigEndian.AppendUint64(b, a.Seq)
 }
 
-const flagDeparted = 1
+const (
+	flagDeparted = 1
+	flagHungUp   = 2 // only with flagDeparted
+)
+
+func (s *signed) flags() byte {
+	switch {
+	case !s.departed:
+		return 0
+	case s.hungUp:
+		return flagDeparted | flagHungUp
+	}
+	return flagDeparted
+}
 
 // append appends the record as it is sent: head, names, candidates, signature,
 // flags (1), the departure's signature if there is one, certificate.
@@ -118,11 +136,9 @@ func (s *signed) append(b []byte) []byte {
 	b = appendTexts(b, s.Names)
 	b = appendTexts(b, s.Candidates)
 	b = append(b, s.signature[:]...)
+	b = append(b, s.flags())
 	if s.departed {
-		b = append(b, flagDeparted)
 		b = append(b, s.departure[:]...)
-	} else {
-		b = append(b, 0)
 	}
 	return appendCert(b, s.certificate)
 }
@@ -150,7 +166,9 @@ func readSigned(r *reader) *signed {
 	s.Names = r.texts(DefaultMaxNamesPerNode, maxName)
 	s.Candidates = r.texts(DefaultMaxCandidates, maxAddr)
 	copy(s.signature[:], r.take(len(s.signature)))
-	if s.departed = r.byte()&flagDeparted != 0; s.departed {
+	flags := r.byte()
+	if s.departed = flags&flagDeparted != 0; s.departed {
+		s.hungUp = flags&flagHungUp != 0
 		copy(s.departure[:], r.take(len(s.departure)))
 	}
 	s.certificate = r.cert()

@@ -272,7 +272,7 @@ func (s *sim) detach(n *simNode, r *simRelay) {
 		return
 	}
 	if sd := r.dir.withdraw(n.peer.ID, r.self); sd != nil {
-		sd.depart(simNetwork, r.key)
+		sd.depart(simNetwork, r.key, n.seq%2 == 0)
 		if _, err := r.dir.merge(sd, departed, false, 1); err != nil {
 			s.t.Fatal(err)
 		}
@@ -359,7 +359,7 @@ func (s *sim) forge(n *simNode) {
 				for _, leave := range []bool{false, true} {
 					w := *known
 					w.Seq, w.Relay = seq, relay
-					w.depart(simNetwork, liar.key)
+					w.depart(simNetwork, liar.key, true)
 					if w.departed = leave; !leave && seq == known.Seq && relay == known.Relay {
 						continue // what is known, and may be true
 					}
@@ -391,7 +391,7 @@ func (s *sim) mischief() {
 				w.Relay = liar.self
 			}
 			w.Seq += uint64(s.rng.IntN(3))
-			w.depart(simNetwork, liar.key)
+			w.depart(simNetwork, liar.key, s.rng.IntN(2) == 0)
 			w.departed = s.rng.IntN(2) == 0
 			msg = appendNode([]byte{kindItems}, w)
 		}

@@ -1,8 +1,12 @@
 package overlaytest
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +82,51 @@ func TestConnSurvivesTheEndOfTheOnlyRelayThatWasNamed(t *testing.T) {
 		k.wantSilence(maxSilence)
 		k.survived()
 	})
+}
+
+// A node that dies at another relay is missed as soon as at one's own: its relay
+// tells the others whether it hung up or its link went silent.
+func TestDeathAtAnotherRelayIsNoticed(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		cut         bool
+		after, most time.Duration
+	}{
+		{"death", false, 0, 20 * time.Second},
+		{"power cut", true, 30 * time.Second, 80 * time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBackbone(t, 4, func(t *testing.T, l *Lab, relays []*Relay) {
+				server, client := l.Node("server", at(relays[:2]...)), l.Node("client", at(relays[2:]...))
+				time.Sleep(5 * time.Second) // both have spares
+				for _, r := range client.Status().Relays {
+					if r.Up && slices.ContainsFunc(server.Status().Relays, func(s overlay.RelayStatus) bool { return s.Up && s.Addr == r.Addr }) {
+						t.Fatalf("both use %s, and need no backbone", r.Addr)
+					}
+				}
+				idle, _ := connect(t, client, server)
+				busy, _ := connect(t, client, server)
+				if test.cut {
+					l.Cut("server")
+				}
+				l.Kill("server")
+				began := time.Now()
+				time.Sleep(time.Second) // the backbone knows: no frame meets the relay that saw it
+				if _, err := busy.Write([]byte("is anybody there?")); err != nil {
+					t.Fatal(err)
+				}
+				for _, c := range []net.Conn{idle, busy} {
+					if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+						t.Errorf("reading from the dead ended with %v", err)
+					}
+					_ = c.Close()
+				}
+				if d := time.Since(began); d < test.after || d > test.most {
+					t.Errorf("the conns failed after %v, want %v to %v", d, test.after, test.most)
+				}
+			})
+		})
+	}
 }
 
 // Relays are killed and restarted at random under fifty streams: not a byte is

@@ -73,6 +73,8 @@ func (s *Server) Relays() []gossip.RelayInfo {
 func (r *relay) changed(c gossip.Change) {
 	switch {
 	case r.Switch.Port(c.Node) != nil: // it has a link to this relay, too
+	case c.Relay == 0 && c.HungUp:
+		r.Switch.NodeGone(c.Node, frame.GoneHungUp)
 	case c.Relay == 0:
 		r.Switch.NodeGone(c.Node, 0)
 	default:
@@ -181,13 +183,14 @@ func (r *relay) publish(peer identity.Peer, m *control.Register) error {
 	return r.backbone.Publish(peer, a, m.Signature, m.Certificate)
 }
 
-// withdraw undoes publish, and Attach.
-func (r *relay) withdraw(id identity.NodeID) {
+// withdraw undoes publish, and Attach. hungUp says that the node ended its link
+// itself.
+func (r *relay) withdraw(id identity.NodeID, hungUp bool) {
 	if r.backbone == nil {
 		r.directory.Detach(id, r.self)
 		return
 	}
-	r.backbone.Withdraw(id)
+	r.backbone.Withdraw(id, hungUp)
 }
 
 // stayListed signs the relay's own record anew from time to time.

@@ -147,7 +147,7 @@ func (r *relay) part(m *member) {
 func (r *relay) detach(m *member) {
 	if m.id != 0 && r.nodes[m.id] == m {
 		delete(r.nodes, m.id)
-		r.withdraw(m.id)
+		r.withdraw(m.id, link.HungUp(m.port.Err()))
 	}
 	m.id = 0
 }
