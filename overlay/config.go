@@ -111,6 +111,12 @@ type Config struct {
 	// and made anew. Zero: 15 s.
 	LinkDeadAfter time.Duration
 
+	// MaxHandshakes is how many handshakes that others have begun may be
+	// unfinished at a time, at most 8 of them in the name of one node; who comes
+	// when there are more is not answered, and tries again. Everybody behind
+	// the node's relays may begin one, and each takes memory until it is done
+	// or HandshakeTimeout has passed. Zero: 1024.
+	MaxHandshakes int
 	// Backlog is how many conns may wait to be accepted at each listener;
 	// further ones are refused. Zero: 128.
 	Backlog int
@@ -180,6 +186,7 @@ func (c Config) checkNumbers() error {
 		"IdleTimeout":      int64(c.IdleTimeout),
 		"LinkKeepAlive":    int64(c.LinkKeepAlive),
 		"LinkDeadAfter":    int64(c.LinkDeadAfter),
+		"MaxHandshakes":    int64(c.MaxHandshakes),
 		"Backlog":          int64(c.Backlog),
 		"MaxStreams":       int64(c.MaxStreams),
 		"StreamWindow":     int64(c.StreamWindow),

@@ -31,6 +31,7 @@ func TestNewSaysWhatIsWrongWithAConfig(t *testing.T) {
 		"another scheme":         {Config{Open: true, Relays: []string{"ftp://relay:1"}}, "scheme"},
 		"a negative timeout":     {Config{Open: true, PeerTimeout: -1}, "PeerTimeout"},
 		"a negative limit":       {Config{Open: true, MaxStreams: -1}, "MaxStreams"},
+		"negative handshakes":    {Config{Open: true, MaxHandshakes: -1}, "MaxHandshakes"},
 		"a bad network name":     {Config{Open: true, Network: "a b"}, "network name"},
 	} {
 		if _, err := New(tt.cfg); err == nil || !strings.Contains(err.Error(), tt.want) {

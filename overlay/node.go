@@ -130,6 +130,7 @@ func (n *Node) sessionConfig() session.Config {
 		PeerTimeout:      n.cfg.PeerTimeout,
 		KeepAlive:        n.cfg.KeepAlive,
 		IdleTimeout:      n.cfg.IdleTimeout,
+		MaxHandshakes:    n.cfg.MaxHandshakes,
 		MaxStreams:       uint64(n.cfg.MaxStreams),
 		StreamWindow:     uint64(n.cfg.StreamWindow),
 		MaxStreamWindow:  uint64(n.cfg.MaxStreamWindow),
