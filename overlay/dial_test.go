@@ -92,7 +92,7 @@ func TestColdDialTakesTwoRoundTripsAndWarmDialOne(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if took := time.Since(began); took != want {
+			if took := time.Since(began); took.Truncate(time.Microsecond) != want {
 				t.Errorf("dial %d took %v, want %v", i, took, want)
 			}
 			c.Close()
@@ -119,7 +119,8 @@ func TestDialWithEarlyDataTakesNoRoundTripOnAWarmSession(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		roundTrip(t, c)
-		if took := time.Since(began); took != 4*delay {
+		// The clock is exact; sctp lets it tick to take what has come.
+		if took := time.Since(began); took.Truncate(time.Microsecond) != 4*delay {
 			t.Errorf("the first answer took %v, want %v", took, 4*delay)
 		}
 	})

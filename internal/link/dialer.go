@@ -36,9 +36,6 @@ type DialerConfig struct {
 	// soon. The pause taken is a random one between half of that and all of
 	// it. Zero: 100 ms, 10 s and 2 s.
 	MinBackoff, MaxBackoff, OutageBackoff time.Duration
-	// Calm reports whether there is no hurry, because another link serves: then
-	// MaxBackoff holds for all failures. It must not block. May be nil: false.
-	Calm func() bool
 	// StableAfter is how long a link lives before its end counts as a first
 	// failure again. Zero: 10 s.
 	StableAfter time.Duration
@@ -206,8 +203,7 @@ func (d *Dialer) pause(ctx context.Context, failures int, err error) {
 // last of which was err.
 func (d *Dialer) backoff(failures int, err error) time.Duration {
 	limit := d.cfg.MaxBackoff
-	_, refused := errors.AsType[*RefusedError](err)
-	if calm := d.cfg.Calm != nil && d.cfg.Calm(); !refused && !calm {
+	if _, refused := errors.AsType[*RefusedError](err); !refused {
 		limit = min(limit, d.cfg.OutageBackoff)
 	}
 	wait := d.cfg.MinBackoff

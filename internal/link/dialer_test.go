@@ -15,18 +15,16 @@ var errDial = errors.New("nobody there")
 func TestBackoffDoublesWithJitterUpToItsLimit(t *testing.T) {
 	for _, tt := range []struct {
 		err   error
-		calm  bool
 		limit time.Duration
 	}{
-		{errDial, false, 2 * time.Second},
-		{errDial, true, 10 * time.Second},
-		{&RefusedError{Status: StatusBusy}, false, 10 * time.Second},
+		{errDial, 2 * time.Second},
+		{&RefusedError{Status: StatusBusy}, 10 * time.Second},
 	} {
-		synctest.Test(t, func(t *testing.T) { testBackoff(t, tt.err, tt.calm, tt.limit) })
+		synctest.Test(t, func(t *testing.T) { testBackoff(t, tt.err, tt.limit) })
 	}
 }
 
-func testBackoff(t *testing.T, err error, calm bool, limit time.Duration) {
+func testBackoff(t *testing.T, err error, limit time.Duration) {
 	var attempts []time.Time
 	d := NewDialer(DialerConfig{
 		Addr: "a:1",
@@ -35,7 +33,6 @@ func testBackoff(t *testing.T, err error, calm bool, limit time.Duration) {
 			return nil, err
 		},
 		Attach: func(FrameConn) Attached { panic("nothing to attach") },
-		Calm:   func() bool { return calm },
 	})
 	<-time.After(time.Minute)
 	if s := d.State(); s.Phase != PhaseWaiting || !errors.Is(s.Err, err) || s.Failures != len(attempts) || s.Next.Before(time.Now()) {

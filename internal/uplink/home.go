@@ -82,10 +82,7 @@ func (s *Set) noteUp(up bool) {
 	case s.homeless.IsZero():
 		s.homeless = time.Now()
 		for _, p := range s.places {
-			p.retry = time.Time{}                  // there is no time for rests now
-			if p.uplink != nil && p.failures > 1 { // the first pause stays: all nodes of a relay lose it at once
-				p.uplink.kickDialer()
-			}
+			p.retry = time.Time{} // there is no time for rests now
 		}
 	}
 }

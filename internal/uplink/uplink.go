@@ -160,7 +160,6 @@ func (u *Uplink) dial(ctx context.Context, dial link.Dial) error {
 		OnState:    u.dialerChanged,
 		MinBackoff: u.cfg.MinBackoff,
 		MaxBackoff: u.cfg.MaxBackoff,
-		Calm:       u.set.Up,
 	})
 	u.setDialer(d)
 	defer func() {
