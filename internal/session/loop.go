@@ -71,6 +71,7 @@ func (s *Session) takeQueues(now time.Time) []func(time.Time) {
 	switch {
 	case len(s.streams) > 0 || s.held > 0:
 		s.idleSince = time.Time{}
+		s.onlyControl = s.held == 0 && len(s.streams) <= controlQueue && s.allControl()
 	case s.idleSince.IsZero():
 		s.idleSince = now
 	}
@@ -179,7 +180,26 @@ func (s *Session) keepAliveAt() time.Time {
 	if s.idle() || !s.awaiting.IsZero() {
 		return time.Time{}
 	}
+	if s.onlyControl {
+		return s.lastRecv.Add(controlKeepAlive * s.ep.cfg.KeepAlive)
+	}
 	return s.lastRecv.Add(s.ep.cfg.KeepAlive)
+}
+
+// controlKeepAlive is how many times longer a session with nothing but control
+// streams may be silent: it is one with a neighbour, whose link has pings of its
+// own, and a relay has thousands of them.
+const controlKeepAlive = 6
+
+// allControl reports whether all streams are of the relays' own protocols. s.mu
+// is held.
+func (s *Session) allControl() bool {
+	for _, st := range s.streams {
+		if st.kind != KindControl && st.kind != KindMesh {
+			return false
+		}
+	}
+	return true
 }
 
 // lostAt is when the peer counts as lost: after long silence although

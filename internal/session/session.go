@@ -123,6 +123,7 @@ type core struct {
 	awaiting    time.Time // first ack-eliciting packet sent since lastRecv
 	gone        time.Time // when a relay said that the peer is gone
 	idleSince   time.Time // without streams since
+	onlyControl bool      // its streams are control streams
 	retired     bool      // another session is preferred: end when idle
 	paceUntil   time.Time
 	keyUpdates  uint64    // of the peer, seen so far
