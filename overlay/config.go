@@ -104,8 +104,8 @@ type Config struct {
 	// IdleTimeout is how long a session without conns is kept for the next
 	// one. Zero: 5 min.
 	IdleTimeout time.Duration
-	// LinkKeepAlive is how often an idle link to a relay is looked at and, if
-	// the relay was silent, pinged. Zero: 5 s.
+	// LinkKeepAlive is the silence of a relay after which it is pinged. Zero:
+	// 10 s, or two thirds of LinkDeadAfter if that is less.
 	LinkKeepAlive time.Duration
 	// LinkDeadAfter is the silence after which a link to a relay is given up
 	// and made anew. Zero: 15 s.

@@ -8,9 +8,10 @@ import (
 	"github.com/weftnet/weft/internal/frame"
 )
 
-// How a link knows that the other end is there. One timer looks every
-// KeepAlive, or ProbeAfter after a frame that nothing came in after, whichever
-// is first; frames only leave instants behind, so traffic costs no timers.
+// How a link knows that the other end is there. One timer looks when the other
+// end will have been silent for KeepAlive, or ProbeAfter after a frame that
+// nothing came in after, whichever is first; frames only leave instants behind,
+// so traffic costs no timers.
 
 // pingLen is the length of a ping's packet: the instant it was sent.
 const pingLen = 8
@@ -48,7 +49,7 @@ func (l *Link) look() {
 	}
 	silent := time.Duration(now - l.received.Load())
 	awaited := since(now, l.awaiting.Load())
-	if silent >= l.cfg.KeepAlive/2 || awaited >= l.cfg.ProbeAfter {
+	if silent >= l.cfg.KeepAlive || awaited >= l.cfg.ProbeAfter {
 		l.sendPing(now)
 	}
 	l.mu.Lock()
@@ -89,7 +90,13 @@ func (l *Link) armLocked() {
 		return
 	}
 	now := l.now()
-	next := min(now+int64(l.cfg.KeepAlive), l.received.Load()+int64(l.cfg.DeadAfter))
+	// When the silence will have lasted for KeepAlive, or that long from now if
+	// it has: then there was a ping.
+	next := l.received.Load() + int64(l.cfg.KeepAlive)
+	if next <= now {
+		next = now + int64(l.cfg.KeepAlive)
+	}
+	next = min(next, l.received.Load()+int64(l.cfg.DeadAfter))
 	if a := l.awaiting.Load(); a != 0 {
 		probe := a + int64(l.cfg.ProbeAfter)
 		if probe <= now { // once more before the verdict: a ping may get lost

@@ -29,8 +29,9 @@ type Config struct {
 	// look at who has what share of the queue.
 	Self identity.NodeID
 
-	// KeepAlive is how often an idle link is looked at and, if the other end
-	// was silent, pinged. Zero: 5 s.
+	// KeepAlive is the silence of the other end after which it is pinged. It
+	// must leave room for ProbeTimeout before DeadAfter. Zero: 10 s, or two
+	// thirds of DeadAfter if that is less.
 	KeepAlive time.Duration
 	// DeadAfter ends the link when nothing was received, or one write has not
 	// ended, for this long. Zero: 15 s.
@@ -48,7 +49,7 @@ type Config struct {
 const (
 	DefaultQueueBytes   = 4 << 20
 	DefaultQueueFrames  = 4096
-	DefaultKeepAlive    = 5 * time.Second
+	DefaultKeepAlive    = 10 * time.Second
 	DefaultDeadAfter    = 15 * time.Second
 	DefaultProbeAfter   = 2 * time.Second
 	DefaultProbeTimeout = 4 * time.Second
@@ -57,8 +58,8 @@ const (
 func (c Config) withDefaults() Config {
 	c.QueueBytes = cmp.Or(c.QueueBytes, DefaultQueueBytes)
 	c.QueueFrames = cmp.Or(c.QueueFrames, DefaultQueueFrames)
-	c.KeepAlive = cmp.Or(c.KeepAlive, DefaultKeepAlive)
 	c.DeadAfter = cmp.Or(c.DeadAfter, DefaultDeadAfter)
+	c.KeepAlive = cmp.Or(c.KeepAlive, min(DefaultKeepAlive, 2*c.DeadAfter/3))
 	c.ProbeAfter = cmp.Or(c.ProbeAfter, DefaultProbeAfter)
 	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, DefaultProbeTimeout)
 	return c
