@@ -179,7 +179,7 @@ func (c *conn) awaitRoom(n int) error {
 	w := c.mux.room.reserve(n)
 	for {
 		select {
-		case <-w.room:
+		case <-w.Granted:
 			return nil
 		default:
 		}
@@ -187,7 +187,7 @@ func (c *conn) awaitRoom(n int) error {
 			c.mux.room.cancel(w)
 			return err
 		}
-		c.wait(&c.writers, c.writeBy, w.room)
+		c.wait(&c.writers, c.writeBy, w.Granted)
 	}
 }
 

@@ -34,7 +34,7 @@ type mux struct {
 	carrier  *carrier
 	assoc    *psctp.Association // once ready
 	ready    chan struct{}      // closed when the association stands
-	room     room
+	room     writeRoom
 	requests chan *request
 
 	// Of the goroutine in which pion reads.

@@ -1,8 +1,9 @@
 package sctp
 
 import (
-	"slices"
 	"sync"
+
+	"github.com/weftnet/weft/stream/internal/room"
 )
 
 // roomSlack is how much may be written beyond what the association may have in
@@ -10,92 +11,65 @@ import (
 // what comes later.
 const roomSlack = 256 << 10
 
-// A room is what may be written to the association, which itself takes
+// A writeRoom is what may be written to the association, which itself takes
 // everything. Conns wait in turn.
-type room struct {
+type writeRoom struct {
 	association interface {
 		BufferedAmount() int // bytes that were written and not acknowledged
 		CWND() uint32        // bytes that may be in flight
 	}
 
-	mu      sync.Mutex
-	limit   int       // congestion window and roomSlack
-	used    int       // what the association holds, as last seen
-	granted int       // on its way to the association
-	waiters []*waiter // first come first served
-}
-
-// A waiter wants room for n bytes.
-type waiter struct {
-	n    int
-	room chan struct{} // closed when it is granted
+	mu    sync.Mutex
+	limit int // congestion window and roomSlack
+	used  int // what the association holds, as last seen
+	queue room.Queue
 }
 
 // update looks again at what the association holds.
-func (r *room) update() {
+func (r *writeRoom) update() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.look()
 }
 
 // look is update for who holds r.mu.
-func (r *room) look() {
+func (r *writeRoom) look() {
 	r.used = r.association.BufferedAmount()
 	r.limit = int(r.association.CWND()) + roomSlack
 	r.grant()
 }
 
 // tryReserve takes room for n bytes if there is some and nobody waits.
-func (r *room) tryReserve(n int) bool {
+func (r *writeRoom) tryReserve(n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.waiters) > 0 || !r.fits(n) {
-		return false
-	}
-	r.granted += n
-	return true
+	return r.queue.Try(n, r.limit-r.used)
 }
 
-// reserve queues up for room for n bytes. The caller waits for the channel to
-// be closed, and calls cancel if it does not wait so long.
-func (r *room) reserve(n int) *waiter {
-	w := &waiter{n: n, room: make(chan struct{})}
+// reserve queues up for room for n bytes. The caller waits for it to be granted,
+// and calls cancel if it does not wait so long.
+func (r *writeRoom) reserve(n int) *room.Waiter {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waiters = append(r.waiters, w)
-	r.grant()
-	return w
+	defer r.grant()
+	return r.queue.Wait(n)
 }
 
 // cancel gives up waiting.
-func (r *room) cancel(w *waiter) {
+func (r *writeRoom) cancel(w *room.Waiter) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if i := slices.Index(r.waiters, w); i >= 0 {
-		r.waiters = slices.Delete(r.waiters, i, i+1)
-	} else {
-		r.granted -= w.n // it was granted just now
-	}
+	r.queue.Cancel(w)
 	r.grant()
 }
 
 // written ends a grant: the bytes are in the association now, or never will be.
-func (r *room) written(n int) {
+func (r *writeRoom) written(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.granted -= n
+	r.queue.Return(n)
 	r.look()
 }
 
 // grant serves waiters while there is room. r.mu is held.
-func (r *room) grant() {
-	for len(r.waiters) > 0 && r.fits(r.waiters[0].n) {
-		w := r.waiters[0]
-		r.granted += w.n
-		r.waiters = slices.Delete(r.waiters, 0, 1)
-		close(w.room)
-	}
-}
-
-// fits reports whether there is room for n more bytes. r.mu is held.
-func (r *room) fits(n int) bool { return r.used+r.granted+n <= r.limit }
+func (r *writeRoom) grant() { r.queue.Grant(r.limit - r.used) }

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/weftnet/weft/stream"
+	"github.com/weftnet/weft/stream/internal/room"
 )
 
 const (
@@ -58,17 +58,10 @@ type carrier struct {
 	mu      sync.Mutex
 	queue   []byte        // written by yamux, not yet taken by send
 	sending int           // bytes that send is writing
-	granted int           // room that was granted and not given back
-	waiters []*waiter     // for room, first come first served
+	room    room.Queue    // what may be written to queue beyond what is there
 	hold    bool          // the queue ends in a header whose data come next
 	wake    chan struct{} // 1-slot: send has something to do
 	closed  bool
-}
-
-// A waiter wants room for n bytes.
-type waiter struct {
-	n    int
-	room chan struct{} // closed when it is granted
 }
 
 func newCarrier(st stream.Stream, fail func(error)) *carrier {
@@ -197,33 +190,23 @@ func recycle(b []byte) []byte {
 func (c *carrier) tryReserve(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.waiters) > 0 || !c.fits(n) {
-		return false
-	}
-	c.granted += n
-	return true
+	return c.room.Try(n, c.free())
 }
 
-// reserve queues up for room for n bytes of data. The caller waits for the
-// channel to be closed, and calls cancel if it does not wait so long.
-func (c *carrier) reserve(n int) *waiter {
-	w := &waiter{n: n, room: make(chan struct{})}
+// reserve queues up for room for n bytes of data. The caller waits for it to be
+// granted, and calls cancel if it does not wait so long.
+func (c *carrier) reserve(n int) *room.Waiter {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waiters = append(c.waiters, w)
-	c.grant()
-	return w
+	defer c.grant()
+	return c.room.Wait(n)
 }
 
 // cancel gives up waiting.
-func (c *carrier) cancel(w *waiter) {
+func (c *carrier) cancel(w *room.Waiter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i := slices.Index(c.waiters, w); i >= 0 {
-		c.waiters = slices.Delete(c.waiters, i, i+1)
-	} else {
-		c.granted -= w.n // it was granted just now
-	}
+	c.room.Cancel(w)
 	c.grant()
 }
 
@@ -232,24 +215,15 @@ func (c *carrier) cancel(w *waiter) {
 func (c *carrier) release(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.granted -= n
+	c.room.Return(n)
 	c.grant()
 }
 
 // grant serves waiters while there is room. c.mu is held.
-func (c *carrier) grant() {
-	for len(c.waiters) > 0 && c.fits(c.waiters[0].n) {
-		w := c.waiters[0]
-		c.granted += w.n
-		c.waiters = slices.Delete(c.waiters, 0, 1)
-		close(w.room)
-	}
-}
+func (c *carrier) grant() { c.room.Grant(c.free()) }
 
-// fits reports whether there is room for n more bytes. c.mu is held.
-func (c *carrier) fits(n int) bool {
-	return len(c.queue)+c.sending+c.granted+n <= queueRoom
-}
+// free is how much more may wait or be written. c.mu is held.
+func (c *carrier) free() int { return queueRoom - len(c.queue) - c.sending }
 
 // Close implements io.Closer for yamux, which also calls it when the peer has
 // broken its protocol. What is queued has flushTime to get to

@@ -134,21 +134,21 @@ func TestACarrierGrantsRoomInOrder(t *testing.T) {
 	first, second, third := c.reserve(maxChunk), c.reserve(1), c.reserve(1)
 	c.release(1)
 	select {
-	case <-second.room:
+	case <-second.Granted:
 		t.Error("a small write overtook a large one")
 	default:
 	}
 	c.cancel(first)
-	<-second.room
+	<-second.Granted
 	c.release(maxChunk - 1)
-	<-third.room
+	<-third.Granted
 	c.cancel(third) // it was granted, and its user went
 	c.release(1)
 	for range queueRoom/maxChunk - 1 {
 		c.release(maxChunk)
 	}
-	if c.granted != 0 || len(c.waiters) != 0 {
-		t.Errorf("%d bytes are granted to nobody, %d wait", c.granted, len(c.waiters))
+	if granted, waiting := c.room.State(); granted != 0 || waiting != 0 {
+		t.Errorf("%d bytes are granted to nobody, %d wait", granted, waiting)
 	}
 	b.Close()
 	c.Close()

@@ -176,7 +176,7 @@ func (c *conn) awaitRoom(n int) error {
 	w := c.mux.carrier.reserve(n)
 	for {
 		select {
-		case <-w.room:
+		case <-w.Granted:
 			return nil
 		default:
 		}
@@ -184,7 +184,7 @@ func (c *conn) awaitRoom(n int) error {
 			c.mux.carrier.cancel(w)
 			return err
 		}
-		c.wait(c.writeBy, w.room)
+		c.wait(c.writeBy, w.Granted)
 	}
 }
 
