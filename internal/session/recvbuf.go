@@ -5,10 +5,17 @@ import (
 	"slices"
 
 	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/spare"
 )
 
 // recvSlack is how much memory beyond twice the window a recvBuf may pin.
 const recvSlack = 1 << 20
+
+// maxIdleSegs is the room for segments that an empty recvBuf keeps.
+const maxIdleSegs = 64
+
+// spareSegs has the room of recvBufs that were read to the end.
+var spareSegs spare.Slices[seg]
 
 // errFragmented ends a session whose peer sends a stream in so many small
 // pieces with gaps between them that they would pin too much memory.
@@ -96,7 +103,7 @@ func (b *recvBuf) put(i int, off uint64, data []byte, f *frame.Frame) int {
 	if 2*len(data) >= f.Cap() {
 		f.Retain()
 		b.pinned += f.Cap()
-		b.segs = slices.Insert(b.segs, i, seg{off: off, data: data[:len(data):len(data)], f: f})
+		b.segs = slices.Insert(spareSegs.Grow(b.segs), i, seg{off: off, data: data[:len(data):len(data)], f: f})
 		return i + 1
 	}
 	if i > b.head {
@@ -113,7 +120,7 @@ func (b *recvBuf) put(i int, off uint64, data []byte, f *frame.Frame) int {
 	b.pinned += own.Cap()
 	room := own.Cap() - frame.HeaderLen
 	buf := append(own.Bytes()[frame.HeaderLen:][:0:room], data...)
-	b.segs = slices.Insert(b.segs, i, seg{off: off, data: buf, f: own, own: true})
+	b.segs = slices.Insert(spareSegs.Grow(b.segs), i, seg{off: off, data: buf, f: own, own: true})
 	return i + 1
 }
 
@@ -171,7 +178,8 @@ func (b *recvBuf) drop(s *seg) {
 	case b.head == len(b.segs):
 		b.head = 0
 		b.segs = b.segs[:0]
-		if cap(b.segs) > 64 {
+		if cap(b.segs) > maxIdleSegs {
+			spareSegs.Put(b.segs)
 			b.segs = nil
 		}
 	case b.head > 64 && b.head > len(b.segs)/2:

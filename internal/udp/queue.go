@@ -1,6 +1,9 @@
 package udp
 
-import "github.com/weftnet/weft/internal/frame"
+import (
+	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/spare"
+)
 
 // An item is one datagram that waits: a frame, or another one in the room for a
 // frame's packet.
@@ -21,6 +24,9 @@ func (it item) bytes() []byte {
 // were busy once should not hold more than 4 KiB each.
 const maxIdleItems = 256
 
+// spareItems has the room of queues that have emptied.
+var spareItems spare.Slices[item]
+
 // A fifo is a queue whose memory is used again.
 type fifo struct {
 	items []item
@@ -37,7 +43,7 @@ func (q *fifo) push(it item) {
 		clear(q.items[n:])
 		q.items, q.head = q.items[:n], 0
 	}
-	q.items = append(q.items, it)
+	q.items = append(spareItems.Grow(q.items), it)
 }
 
 func (q *fifo) pop() item {
@@ -46,6 +52,7 @@ func (q *fifo) pop() item {
 	if q.head++; q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0
 		if cap(q.items) > maxIdleItems {
+			spareItems.Put(q.items)
 			q.items = nil
 		}
 	}
