@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"sync"
 	"time"
 
 	"github.com/weftnet/weft/internal/wire"
@@ -23,17 +24,20 @@ type Packet struct {
 }
 
 const (
-	maxFreePackets = 1024 // recycled packets a detector keeps
-	maxFreeFrames  = 64   // frames for which a recycled packet keeps storage
+	maxFreePackets = 256 // recycled packets a detector keeps
+	maxFreeFrames  = 64  // frames for which a recycled packet keeps storage
 )
 
-// A packetPool is the free list of one detector.
+// A packetPool is the free list of one detector. What is beyond it goes to
+// sparePackets, from which a detector with thousands of packets in flight lives.
 type packetPool struct{ free []*Packet }
+
+var sparePackets = sync.Pool{New: func() any { return new(Packet) }}
 
 func (l *packetPool) get() *Packet {
 	n := len(l.free)
 	if n == 0 {
-		return new(Packet)
+		return sparePackets.Get().(*Packet)
 	}
 	p := l.free[n-1]
 	l.free[n-1] = nil
@@ -42,13 +46,14 @@ func (l *packetPool) get() *Packet {
 }
 
 func (l *packetPool) put(p *Packet) {
-	if len(l.free) >= maxFreePackets {
-		return
-	}
 	frames := p.Frames[:0]
 	if cap(frames) > maxFreeFrames {
 		frames = nil
 	}
 	*p = Packet{Frames: frames}
+	if len(l.free) >= maxFreePackets {
+		sparePackets.Put(p)
+		return
+	}
 	l.free = append(l.free, p)
 }
