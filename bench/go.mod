@@ -8,6 +8,7 @@ require (
 	github.com/hashicorp/yamux v0.1.2
 	github.com/pion/logging v0.2.4
 	github.com/pion/sctp v1.11.3
+	github.com/quic-go/quic-go v0.65.0
 	github.com/sirupsen/logrus v1.10.2
 	github.com/weftnet/weft v0.0.0-00010101000000-000000000000
 )

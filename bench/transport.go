@@ -33,7 +33,7 @@ var layers = []stream.Layer{native.Layer{}, yamux.Layer{}, sctp.Layer{}}
 // transports lists what is measured on loopback, in the order of the table. The
 // first is the one that the others are compared with.
 func transports() []Transport {
-	all := []Transport{tcpTransport{}, tlsTransport{}, yamuxTransport{}, pionTransport{}}
+	all := []Transport{tcpTransport{}, tlsTransport{}, yamuxTransport{}, pionTransport{}, quicTransport{}}
 	for i, l := range layers {
 		name := "weft"
 		if i > 0 {
