@@ -30,6 +30,7 @@ type HostConfig struct {
 type Host struct {
 	net      *Network
 	name     string
+	index    int // among the hosts, from 1
 	cfg      HostConfig
 	above    router
 	up, down *link
@@ -57,6 +58,9 @@ func (n *Network) Host(name string, cfg HostConfig) *Host {
 	close(h.awake)
 	h.up = n.newLinkLocked(cfg.Up, cfg.NAT != nil, h.above.fromInsideLocked)
 	h.down = n.newLinkLocked(cfg.Down, cfg.NAT != nil, h.arriveLocked)
+	h.down.host = h
+	n.hosts = append(n.hosts, h)
+	h.index = len(n.hosts)
 	h.renumberLocked()
 	return h
 }

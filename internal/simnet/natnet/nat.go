@@ -175,6 +175,7 @@ func (n *Network) NAT(name string, cfg NATConfig) *NAT {
 	t.pool6 = netip.AddrFrom16(site)
 	t.up = n.newLinkLocked(cfg.Up, cfg.Behind != nil, t.above.fromInsideLocked)
 	t.down = n.newLinkLocked(cfg.Down, cfg.Behind != nil, t.fromOutsideLocked)
+	t.down.nat = t
 	t.table = newTable(&t.cfg, rand.New(rand.NewPCG(n.seed, uint64(n.nextNAT))))
 	t.renumberLocked()
 	return t
@@ -279,7 +280,7 @@ func (t *NAT) newAddrLocked(v6 bool) netip.Addr {
 // fromInsideLocked handles what hosts and NATs behind this one send.
 func (t *NAT) fromInsideLocked(d datagram, now time.Time) {
 	if via := t.routes[d.dst.Addr()]; via != nil {
-		via.sendLocked(d, now) // within the local network
+		t.net.passLocked(t, via, d, now) // within the local network
 		return
 	}
 	if t.cfg.BlockUDP {

@@ -18,8 +18,9 @@
 // The network is a tree. Its root is the internet, which carries everything at
 // once and knows public addresses only. Hosts and NATs hang below it or below
 // a NAT, each on a link of its own with an up and a down direction; that is
-// where all time passes. A NAT is also the switch of the local network behind
-// it: what stays there is neither translated nor filtered.
+// where time passes, and on the ways between pairs of hosts that SetDefault and
+// SetPair impair. A NAT is also the switch of the local network behind it: what
+// stays there is neither translated nor filtered.
 //
 // IPv4 addresses of the internet come from 198.18.0.0/15 (RFC 2544), those
 // behind the n-th NAT from 10.n.0.0/16, IPv6 ones from 2001:db8::/32 (RFC
@@ -61,6 +62,8 @@ const (
 	maxStaged = 8192
 	// header4 and header6 are what IP and UDP add to a datagram.
 	header4, header6 = 28, 48
+	// maxHosts numbers the ways between them.
+	maxHosts = 1 << 20
 )
 
 // Counters are what happened to datagrams so far. Losses on links are in the
@@ -86,6 +89,10 @@ type Network struct {
 	core     core
 	conns    map[*Conn]struct{}
 	cut      map[[2]*Host]bool
+	hosts    []*Host
+	fallback simnet.Impairment              // of ways over the internet
+	pairs    map[[2]*Host]simnet.Impairment // of ways
+	ways     map[wayKey]*link               // those that were impaired once
 	flight   flight
 	timer    *time.Timer
 	timerAt  time.Time
@@ -99,6 +106,8 @@ func New(seed uint64) *Network {
 		seed:  seed,
 		conns: make(map[*Conn]struct{}),
 		cut:   make(map[[2]*Host]bool),
+		pairs: make(map[[2]*Host]simnet.Impairment),
+		ways:  make(map[wayKey]*link),
 	}
 	n.core = core{net: n, routes: make(map[netip.Addr]*link)}
 	n.core.pool4 = netip.MustParsePrefix("198.18.0.0/15").Addr()
@@ -189,6 +198,8 @@ type router interface {
 	// that see it untranslated.
 	attachLocked(addr netip.Addr, via *link)
 	detachLocked(addr netip.Addr)
+	// routeLocked returns the link to an address that is below, nil if none is.
+	routeLocked(addr netip.Addr) *link
 	// newAddrLocked returns an address that is new here.
 	newAddrLocked(v6 bool) netip.Addr
 }
@@ -206,7 +217,7 @@ func (c *core) fromInsideLocked(d datagram, now time.Time) {
 		c.net.counters.LostNoRoute++
 		return
 	}
-	via.sendLocked(d, now)
+	c.net.passLocked(c, via, d, now)
 }
 
 func (c *core) attachLocked(addr netip.Addr, via *link) { c.routes[addr] = via }
@@ -246,6 +257,9 @@ type link struct {
 	base   time.Duration // the delay, if the impairment has none
 	shaper *simnet.Shaper
 	end    func(datagram, time.Time) // what is at the far end; n.mu is held
+	// What the link leads down to, one of them; both nil for a link upwards.
+	host *Host
+	nat  *NAT
 }
 
 func (n *Network) newLinkLocked(imp simnet.Impairment, local bool, end func(datagram, time.Time)) *link {
