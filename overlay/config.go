@@ -92,6 +92,12 @@ type Config struct {
 	// told.
 	OnEvent func(Event)
 
+	// KeyLogWriter gets the secrets of all sessions in NSS key log format, so
+	// that captured packets can be read: SPEC.md section 5.2 says how. Whoever
+	// has them reads everything; it is for finding faults, never for
+	// production. Writes come from several goroutines, one at a time. Nil: none.
+	KeyLogWriter io.Writer
+
 	// HandshakeTimeout is how long a new session with a peer may take. Zero:
 	// 10 s.
 	HandshakeTimeout time.Duration

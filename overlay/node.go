@@ -126,6 +126,7 @@ func (n *Node) sessionConfig() session.Config {
 		Route:            func(peer NodeID) session.Path { return n.sw.Route(peer) },
 		OnSession:        n.established,
 		OnBind:           n.hooks.OnBind,
+		KeyLog:           n.cfg.KeyLogWriter,
 		HandshakeTimeout: n.cfg.HandshakeTimeout,
 		PeerTimeout:      n.cfg.PeerTimeout,
 		KeepAlive:        n.cfg.KeepAlive,

@@ -49,6 +49,16 @@ type AppKeys struct {
 	updateAfter, confidentialityLimit, integrityLimit uint64
 }
 
+// NewAppKeys makes keys from the TLS secrets of both directions, of a cipher
+// suite of TLS 1.3.
+func NewAppKeys(cipherSuite uint16, readSecret, writeSecret []byte) (*AppKeys, error) {
+	s, err := suiteByID(cipherSuite)
+	if err != nil {
+		return nil, err
+	}
+	return newAppKeys(s, readSecret, writeSecret), nil
+}
+
 // newAppKeys makes keys from the secrets of both directions.
 func newAppKeys(s suite, readSecret, writeSecret []byte) *AppKeys {
 	a := &AppKeys{

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 
@@ -26,6 +27,9 @@ type Config struct {
 	// Check, if not nil, says whether a verified peer is welcome; for a client,
 	// whether it is whom it dialled. It runs inside Receive and must not block.
 	Check func(identity.Peer) error
+	// KeyLog, if not nil, gets the TLS secrets in NSS key log format, by which
+	// whoever has captured the packets can read them.
+	KeyLog io.Writer
 }
 
 // A Conn is one side of a handshake. It belongs to one goroutine. Nothing
@@ -98,6 +102,7 @@ func (c *Conn) tlsConfig(cfg Config) (*tls.Config, error) {
 		},
 		// Sessions are long and resumption would skip VerifyPeerCertificate.
 		SessionTicketsDisabled: true,
+		KeyLogWriter:           cfg.KeyLog,
 	}, nil
 }
 

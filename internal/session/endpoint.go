@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -53,6 +54,8 @@ type Config struct {
 	// OnBind is called when a peer has proven that it is the neighbour at the
 	// other end of a link. It must not block.
 	OnBind func(peer identity.Peer, link Path)
+	// KeyLog gets the TLS secrets of all sessions; see handshake.Config.
+	KeyLog io.Writer
 
 	HandshakeTimeout time.Duration // for a handshake; zero: 10 s
 	PeerTimeout      time.Duration // silence after which a peer is lost; zero: 60 s

@@ -195,6 +195,7 @@ func (s *Session) begin() (err error) {
 		Credentials: s.ep.cfg.Credentials,
 		Params:      params,
 		Check:       s.checkPeer,
+		KeyLog:      s.ep.cfg.KeyLog,
 	}
 	sp := &s.spaces[wire.SpaceInitial]
 	sp.read, sp.write = handshake.InitialKeys(cfg.Credentials.Network().ID(), s.origDst, !s.client)
