@@ -3,6 +3,8 @@ package relay
 import (
 	"hash/maphash"
 	"net"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +38,24 @@ type stunCounters struct{ answered, malformed, limited atomic.Uint64 }
 // end of Shutdown or until Close; the error then is [ErrServerClosed]. Nodes ask
 // for the address that they have outside of their NAT. pc is best a UDP socket
 // with the port of the listener that Serve has.
-func (s *Server) ServePacket(pc net.PacketConn) error {
+func (s *Server) ServePacket(pc net.PacketConn) error { return s.serveSTUN(pc, nil) }
+
+// ServePackets is ServePacket on two sockets with the same IP address and
+// different ports. Each tells of the other (OTHER-ADDRESS of RFC 5780), and
+// answers requests from there that want it (CHANGE-REQUEST), so that nodes find
+// out how their NAT filters and maps. Nodes know the address of pc; alternate
+// may have any port. It returns when pc fails, and has closed both then.
+func (s *Server) ServePackets(pc, alternate net.PacketConn) error {
+	var ended sync.WaitGroup
+	ended.Go(func() { _ = s.serveSTUN(alternate, pc) })
+	err := s.serveSTUN(pc, alternate)
+	_ = alternate.Close() // one alone would tell of what is not there
+	ended.Wait()
+	return err
+}
+
+// serveSTUN answers on pc, and on other, which may be nil, whom wants it.
+func (s *Server) serveSTUN(pc, other net.PacketConn) error {
 	r := s.relay()
 	if !s.track(pc) {
 		_ = pc.Close()
@@ -44,14 +63,14 @@ func (s *Server) ServePacket(pc net.PacketConn) error {
 	}
 	defer s.untrack(pc)
 	var pause acceptPause
-	responder := newStunResponder()
+	responder := newStunResponder(pc, other)
 	b := make([]byte, maxSTUN)
 	for {
 		n, from, err := pc.ReadFrom(b)
 		switch {
 		case err == nil:
 			pause.reset()
-			r.answerSTUN(pc, responder, b[:n], from)
+			r.answerSTUN(responder, b[:n], from)
 		case s.isClosed():
 			return ErrServerClosed
 		case !temporary(err):
@@ -65,7 +84,7 @@ func (s *Server) ServePacket(pc net.PacketConn) error {
 	}
 }
 
-func (r *relay) answerSTUN(pc net.PacketConn, responder *stunResponder, b []byte, from net.Addr) {
+func (r *relay) answerSTUN(responder *stunResponder, b []byte, from net.Addr) {
 	udp, ok := from.(*net.UDPAddr)
 	if !ok {
 		r.stun.malformed.Add(1)
@@ -78,7 +97,7 @@ func (r *relay) answerSTUN(pc net.PacketConn, responder *stunResponder, b []byte
 	case !responder.allow(addressOf(from), time.Now()):
 		r.stun.limited.Add(1)
 	default:
-		if _, err := pc.WriteTo(answer, from); err == nil {
+		if _, err := responder.from.WriteTo(answer, from); err == nil {
 			r.stun.answered.Add(1)
 		}
 	}
@@ -86,6 +105,8 @@ func (r *relay) answerSTUN(pc net.PacketConn, responder *stunResponder, b []byte
 
 // A stunResponder answers the requests on one socket. One goroutine uses it.
 type stunResponder struct {
+	pc, other         net.PacketConn // other is nil if there is none
+	from              net.PacketConn // of the latest answer: one of them
 	request, response stun.Message
 	seed              maphash.Seed
 	all               *rate.Limiter
@@ -96,8 +117,10 @@ type stunResponder struct {
 // A stunBucket counts the answers in the window of that number.
 type stunBucket struct{ window, count uint32 }
 
-func newStunResponder() *stunResponder {
+func newStunResponder(pc, other net.PacketConn) *stunResponder {
 	return &stunResponder{
+		pc:      pc,
+		other:   other,
 		seed:    maphash.MakeSeed(),
 		all:     rate.NewLimiter(stunPerSecond, stunBurst),
 		began:   time.Now(),
@@ -136,29 +159,76 @@ func (s *stunResponder) answer(b []byte, from *net.UDPAddr) ([]byte, bool) {
 	if fingerprinted && stun.Fingerprint.Check(&s.request) != nil {
 		return nil, false
 	}
+	unknown, change := s.required()
+	s.from = s.pc
+	if change&stunChangePort != 0 {
+		s.from = s.other
+	}
 	setters := []stun.Setter{stun.NewTransactionIDSetter(s.request.TransactionID)}
-	if unknown := s.unknown(); len(unknown) > 0 {
-		setters = append(setters, stun.BindingError, stun.CodeUnknownAttribute, unknown)
+	if len(unknown) > 0 {
+		setters, s.from = append(setters, stun.BindingError, stun.CodeUnknownAttribute, unknown), s.pc
 	} else {
 		setters = append(setters, stun.BindingSuccess, &stun.XORMappedAddress{IP: from.IP, Port: from.Port})
 	}
 	if fingerprinted {
 		setters = append(setters, stun.Fingerprint)
 	}
-	s.response.Reset()
-	if s.response.Build(setters...) != nil || len(s.response.Raw) > stunAmplification*len(b) {
-		return nil, false
+	// What RFC 5780 adds is left out where it would make the answer too long.
+	for ends := s.ends(from); ; ends = ends[:len(ends)-1] {
+		s.response.Reset()
+		if s.response.Build(slices.Insert(slices.Clone(setters), 2, ends...)...) != nil {
+			return nil, false
+		}
+		if len(s.response.Raw) <= stunAmplification*len(b) {
+			return s.response.Raw, true
+		}
+		if len(ends) == 0 {
+			return nil, false
+		}
 	}
-	return s.response.Raw, true
 }
 
-// unknown returns the attributes of the request that must be understood and
-// are not: all, as a request for the own address needs none.
-func (s *stunResponder) unknown() (unknown stun.UnknownAttributes) {
+// stunChangePort is the flag of CHANGE-REQUEST that asks for an answer from the
+// other port (RFC 5780 section 7.2). There is no other IP address.
+const stunChangePort = 0x02
+
+// required returns the attributes of the request that must be understood and
+// are not, and the flags of CHANGE-REQUEST, the only one that is.
+func (s *stunResponder) required() (unknown stun.UnknownAttributes, change byte) {
 	for _, a := range s.request.Attributes {
-		if a.Type.Required() {
+		switch {
+		case a.Type == stun.AttrChangeRequest && s.other != nil && len(a.Value) == 4 && a.Value[3]&^stunChangePort == 0:
+			change = a.Value[3]
+		case a.Type.Required():
 			unknown = append(unknown, a.Type)
 		}
 	}
-	return unknown
+	return unknown, change
+}
+
+// ends returns OTHER-ADDRESS and RESPONSE-ORIGIN, if there is another socket.
+// Their IP addresses are those that the sockets are bound to: the unspecified
+// one means that whom the request was sent to.
+func (s *stunResponder) ends(from *net.UDPAddr) []stun.Setter {
+	if s.other == nil {
+		return nil
+	}
+	other, ok := s.other.LocalAddr().(*net.UDPAddr)
+	origin, ok2 := s.from.LocalAddr().(*net.UDPAddr)
+	if !ok || !ok2 {
+		return nil
+	}
+	ip := func(a *net.UDPAddr) net.IP {
+		if !a.IP.IsUnspecified() {
+			return a.IP
+		}
+		if from.IP.To4() != nil {
+			return net.IPv4zero
+		}
+		return net.IPv6unspecified
+	}
+	return []stun.Setter{
+		&stun.OtherAddress{IP: ip(other), Port: other.Port},
+		&stun.ResponseOrigin{IP: ip(origin), Port: origin.Port},
+	}
 }

@@ -31,7 +31,7 @@ func TestSTUNSaysWhereARequestComesFrom(t *testing.T) {
 			"bare":        binding(t),
 			"fingerprint": binding(t, stun.NewSoftware("x"), stun.Fingerprint),
 		} {
-			b, ok := newStunResponder().answer(request, from)
+			b, ok := newStunResponder(nil, nil).answer(request, from)
 			if !ok {
 				t.Fatalf("%s, %s: no answer", addr, name)
 			}
@@ -55,7 +55,7 @@ func TestSTUNSaysWhereARequestComesFrom(t *testing.T) {
 
 func TestSTUNSaysWhatItDoesNotKnow(t *testing.T) {
 	request := binding(t, stun.RawAttribute{Type: 0x0003, Value: []byte{0, 0, 0, 6}}) // CHANGE-REQUEST of RFC 5780
-	b, ok := newStunResponder().answer(request, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 1})
+	b, ok := newStunResponder(nil, nil).answer(request, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 1})
 	answer := &stun.Message{Raw: b}
 	var code stun.ErrorCodeAttribute
 	var unknown stun.UnknownAttributes
@@ -83,14 +83,14 @@ func TestWhatIsNoSTUNRequestIsNotAnswered(t *testing.T) {
 		"nothing": {}, "text": []byte("hello, is anybody there?"), "broken fingerprint": broken, "trailing bytes": long,
 		"length": short, "response": response, "indication": indication, "cookie": cookie, "half": binding(t)[:19],
 	} {
-		if answer, ok := newStunResponder().answer(b, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7)}); ok {
+		if answer, ok := newStunResponder(nil, nil).answer(b, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7)}); ok {
 			t.Errorf("%s: answered with %x", name, answer)
 		}
 	}
 }
 
 func TestSTUNAnswersAreLimited(t *testing.T) {
-	s := newStunResponder()
+	s := newStunResponder(nil, nil)
 	now := s.began
 	allowed := func(addr string, n int) (allowed int) {
 		for range n {
@@ -161,6 +161,72 @@ func TestServePacket(t *testing.T) {
 	}
 }
 
+// Two sockets tell of each other, and one answers for the other.
+func TestServePackets(t *testing.T) {
+	p := newPort(t, &Server{})
+	var pcs [2]net.PacketConn
+	for i := range pcs {
+		var err error
+		if pcs[i], err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	served := make(chan error, 1)
+	go func() { served <- p.ServePackets(pcs[0], pcs[1]) }()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	change := func(flags byte) stun.Setter {
+		return stun.RawAttribute{Type: stun.AttrChangeRequest, Value: []byte{0, 0, 0, flags}}
+	}
+	for _, tt := range []struct {
+		asked, answers int
+		request        []byte
+		code           stun.ErrorCode
+	}{
+		{0, 0, binding(t), 0},
+		{1, 1, binding(t), 0},
+		{0, 1, binding(t, change(2)), 0},
+		{1, 0, binding(t, change(2), stun.Fingerprint), 0},
+		{0, 0, binding(t, change(0)), 0},
+		{0, 0, binding(t, change(6)), stun.CodeUnknownAttribute},
+		{0, 0, binding(t, change(2), stun.RawAttribute{Type: 5}), stun.CodeUnknownAttribute},
+	} {
+		if _, err := conn.WriteTo(tt.request, pcs[tt.asked].LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 1500)
+		n, from, err := conn.ReadFrom(b)
+		if err != nil || from.String() != pcs[tt.answers].LocalAddr().String() {
+			t.Fatalf("%+v: answer from %v, %v", tt, from, err)
+		}
+		answer := &stun.Message{Raw: b[:n]}
+		if err := answer.Decode(); err != nil {
+			t.Fatal(err)
+		}
+		if tt.code != 0 {
+			var code stun.ErrorCodeAttribute
+			if _ = code.GetFrom(answer); code.Code != tt.code {
+				t.Errorf("%+v: %v", tt, answer)
+			}
+			continue
+		}
+		var other stun.OtherAddress
+		var origin stun.ResponseOrigin
+		if other.GetFrom(answer) != nil || origin.GetFrom(answer) != nil ||
+			other.String() != pcs[1-tt.answers].LocalAddr().String() && tt.asked == tt.answers || origin.String() != from.String() {
+			t.Errorf("%+v: other %v, origin %v", tt, other, origin)
+		}
+	}
+	_ = p.Server.Close()
+	if err := <-served; err != ErrServerClosed {
+		t.Error(err)
+	}
+}
+
 func FuzzSTUN(f *testing.F) {
 	request, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewSoftware("x"), stun.Fingerprint)
 	if err != nil {
@@ -169,7 +235,12 @@ func FuzzSTUN(f *testing.F) {
 	f.Add(request.Raw)
 	f.Add(request.Raw[:20])
 	f.Add([]byte{})
-	s := newStunResponder()
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer pc.Close()
+	s := newStunResponder(pc, pc)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		answer, ok := s.answer(b, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 4})
 		if ok && (len(answer) > stunAmplification*len(b) || string(answer[8:20]) != string(b[8:20])) {

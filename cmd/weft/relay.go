@@ -132,12 +132,12 @@ func (r *relayCommand) serve(ctx context.Context, node *overlay.Node, ln net.Lis
 	if pc != nil {
 		answering := make(chan struct{})
 		defer func() { <-answering }()
-		go func() {
+		go func(ctx context.Context) {
 			defer close(answering)
-			if err := r.server.ServePacket(pc); !errors.Is(err, relay.ErrServerClosed) {
+			if err := serveSTUN(ctx, &r.server, pc); !errors.Is(err, relay.ErrServerClosed) {
 				log.WithError(err).Warn("no more STUN")
 			}
-		}()
+		}(ctx)
 	}
 	select {
 	case err := <-served:

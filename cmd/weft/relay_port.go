@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/weftnet/weft/relay"
 )
 
 // portTries is how often a port that the system picks is tried on UDP, too.
@@ -32,6 +34,18 @@ func listenPort(ctx context.Context, address string, log logrus.FieldLogger) (ne
 		}
 		_ = ln.Close()
 	}
+}
+
+// serveSTUN answers STUN on pc, and on another port that the system picks, which
+// lets nodes find out what kind of NAT they are behind.
+func serveSTUN(ctx context.Context, server *relay.Server, pc net.PacketConn) error {
+	if at, ok := pc.LocalAddr().(*net.UDPAddr); ok {
+		var lc net.ListenConfig
+		if alternate, err := lc.ListenPacket(ctx, "udp", (&net.UDPAddr{IP: at.IP, Zone: at.Zone}).String()); err == nil {
+			return server.ServePackets(pc, alternate)
+		}
+	}
+	return server.ServePacket(pc)
 }
 
 // parsePrefixes reads IP addresses and networks from the value of a flag.

@@ -30,7 +30,7 @@ func TestOneRelayPortForEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer := make([]byte, 100)
-	if n, err := conn.Read(answer); err != nil || n != 32 || string(answer[:2]) != "\x01\x01" {
+	if n, err := conn.Read(answer); err != nil || n != 56 || string(answer[:2]) != "\x01\x01" {
 		t.Errorf("STUN: %x, %v", answer[:n], err)
 	}
 }
