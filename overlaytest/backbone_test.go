@@ -56,6 +56,29 @@ func TestNodesOfDifferentRelaysMeet(t *testing.T) {
 	})
 }
 
+func TestRelaysOfALabLinkUpOnlyIfTheyShall(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			l := New(t, Config{Link: Impairment{Latency: latency}, LinkRelays: all})
+			first := l.Relay("first")
+			second := l.Relay("second", first)
+			third := l.Relay("third", second)
+			time.Sleep(time.Minute)
+			for _, end := range []*Relay{first, third} {
+				up := 0
+				for _, p := range end.Server().PeerStatus() {
+					if p.Up {
+						up++
+					}
+				}
+				if want := map[bool]int{false: 1, true: 2}[all]; up != want {
+					t.Errorf("LinkRelays %v: %s has %d links to relays, want %d", all, end.Addr(), up, want)
+				}
+			}
+		})
+	}
+}
+
 func TestRelaysWithoutPeersAreIslands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(t, Config{})

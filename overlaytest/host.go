@@ -111,6 +111,9 @@ func (h *host) serve(p *process) error {
 		Host: relayHost{p.node, p.gossip}, Name: h.name,
 		Addrs: []string{h.relay.addr}, Peers: h.relay.peers,
 	}
+	if !h.lab.cfg.LinkRelays {
+		p.server.MaxLearnedPeers = -1
+	}
 	p.server.Stats() // so that it dials its peers now, and not with the first link
 	p.links.Go(func() {
 		for {

@@ -30,6 +30,10 @@ type Config struct {
 	// nodes that have neither Secret nor Open in theirs. No Secret: the network
 	// is open. With a Secret each node costs some 20 ms of CPU time.
 	Network, Secret string
+	// LinkRelays makes relays link to all relays that they learn of, as they do
+	// outside of labs, and not only to their peers. False: relays stay in the line,
+	// star or ring that the test makes of them.
+	LinkRelays bool
 	// Logger is told what happens to relays, and to nodes that have none of
 	// their own. Nil: the test's output, from level info.
 	Logger logrus.FieldLogger

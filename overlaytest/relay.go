@@ -30,7 +30,8 @@ func (h relayHost) GossipTransport() gossip.Transport { return h.transport }
 // Relay starts a relay on a host of its own. Nodes that are started later know
 // it. The relay keeps a link to each of its peers, which form a backbone with it
 // and with their own peers: nodes of one reach those of the others. Nodes of
-// relays that are not connected so do not meet. What relays tell each other
+// relays that are not connected so do not meet. Relays that learn of each other
+// have no link for that, unless [Config].LinkRelays is set. What relays tell each other
 // travels in memory, at once; what they forward takes the simulated links
 // between their hosts, or the gossip's way where there is none.
 func (l *Lab) Relay(host string, peers ...*Relay) *Relay {

@@ -142,6 +142,9 @@ func (r *relay) converse(ctx context.Context, s *session.Stream) error {
 		case <-ctx.Done():
 		}
 	})
+	r.conversing.Add(1)
+	defer r.lookAround()
+	defer r.conversing.Add(-1)
 	return r.backbone.Serve(ctx, meshConn{s}, id)
 }
 
@@ -216,6 +219,7 @@ func (r *relay) relaysChanged() {
 	case r.newRelays <- struct{}{}:
 	default:
 	}
+	r.lookAround()
 }
 
 // tellRelays tells the nodes of the other relays, whenever those change.

@@ -30,6 +30,8 @@ type lab struct {
 	net *simnet.Network
 	hub gossiptest.Hub // of the relays' gossip
 	wg  sync.WaitGroup // of goroutines that end with what they serve
+
+	learns bool // relays have links to those that they learn of
 }
 
 func newLab(t *testing.T) *lab {
@@ -168,6 +170,9 @@ func (l *lab) relay(host string, c *identity.Credentials, s *Server) *hosted {
 	h := &hosted{node: n, Server: s, addr: ln.Addr().String()}
 	if s.Addrs == nil {
 		s.Addrs = []string{h.addr}
+	}
+	if !l.learns && s.MaxLearnedPeers == 0 {
+		s.MaxLearnedPeers = -1
 	}
 	s.relay() // so that it runs before anybody dials
 	l.wg.Go(func() {

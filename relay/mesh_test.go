@@ -36,13 +36,14 @@ func (h plainHost) RelayHost() relayhost.Parts { return h.n.parts }
 // A meshFleet is relays and nodes on loopback TCP.
 type meshFleet struct {
 	*lab
-	addrs  []string
-	peers  [][]string
-	creds  []*identity.Credentials
-	hosts  []*node
-	relays []*Server // nil: dead
-	served sync.WaitGroup
-	nodes  []*node
+	addrs   []string
+	peers   [][]string
+	learned int // MaxLearnedPeers
+	creds   []*identity.Credentials
+	hosts   []*node
+	relays  []*Server // nil: dead
+	served  sync.WaitGroup
+	nodes   []*node
 
 	mu  sync.Mutex
 	cut map[string]bool // addresses that nobody reaches
@@ -81,7 +82,7 @@ func newMeshFleet(t *testing.T, n int, distances ...int) *meshFleet {
 // start starts the relay i on ln.
 func (f *meshFleet) start(i int, ln net.Listener) {
 	n := f.tcp(fmt.Sprintf("relay-%d", i), f.creds[i])
-	s := &Server{Host: plainHost{n}, Peers: f.peers[i], Addrs: []string{f.addrs[i]}, MaxLinksPerAddress: -1, MaxPrefaces: 1 << 14}
+	s := &Server{Host: plainHost{n}, Peers: f.peers[i], MaxLearnedPeers: f.learned, Addrs: []string{f.addrs[i]}, MaxLinksPerAddress: -1, MaxPrefaces: 1 << 14}
 	f.hosts[i], f.relays[i] = n, s
 	f.served.Go(func() { _ = s.Serve(ln) })
 }

@@ -33,14 +33,17 @@ var metrics = append(backboneMetrics(), []metric{
 	{"weft_relay_directory_attached", gauge, "Nodes in the directory that are attached.", func(s *Stats) uint64 { return uint64(s.Directory.Attached) }},
 	{"weft_relay_directory_detached", gauge, "Nodes in the directory that have left lately.", func(s *Stats) uint64 { return uint64(s.Directory.Detached) }},
 	{"weft_relay_peers_up", gauge, "Links to other relays that are up.", func(s *Stats) uint64 {
-		up := uint64(0)
-		for _, r := range s.Peers {
-			if r.Up {
-				up++
-			}
-		}
-		return up
+		return countPeers(s, func(p *PeerStatus) bool { return p.Up })
 	}},
+	{"weft_relay_learned_peers", gauge, "Relays known from the backbone that this one dials.", func(s *Stats) uint64 {
+		return countPeers(s, func(p *PeerStatus) bool { return p.Learned })
+	}},
+	{"weft_relay_learned_peers_up", gauge, "Links to them that are up.", func(s *Stats) uint64 {
+		return countPeers(s, func(p *PeerStatus) bool { return p.Learned && p.Up })
+	}},
+	{"weft_relay_learned_skipped", gauge, "Relays known from the backbone that are not dialled because there are too many.", func(s *Stats) uint64 { return uint64(s.LearnedSkipped) }},
+	{"weft_relay_learned_dials_total", counter, "Dials of relays known from the backbone.", func(s *Stats) uint64 { return s.LearnedDials }},
+	{"weft_relay_learned_wrong_total", counter, "Dials of relays known from the backbone that led to another node.", func(s *Stats) uint64 { return s.LearnedWrong }},
 	{"weft_relay_accepted_total", counter, "Links accepted.", func(s *Stats) uint64 { return s.Accepted }},
 	{"weft_relay_refused_address_total", counter, "Conns closed at once: too many in their first bytes.", func(s *Stats) uint64 { return s.RefusedAddress }},
 	{"weft_relay_refused_preface_total", counter, "Conns that were too slow, or of another version.", func(s *Stats) uint64 { return s.RefusedPreface }},
@@ -63,6 +66,16 @@ var metrics = append(backboneMetrics(), []metric{
 	{"weft_relay_throttled_frames_total", counter, "Frames of nodes that sent more than they may.", func(s *Stats) uint64 { return s.Throttled }},
 	{"weft_relay_dropped_queue_frames_total", counter, "Frames for which a link's queue was full.", func(s *Stats) uint64 { return s.DroppedQueue }},
 }...)
+
+// countPeers counts the links to other relays that are of a kind.
+func countPeers(s *Stats, is func(*PeerStatus) bool) (n uint64) {
+	for i := range s.Peers {
+		if is(&s.Peers[i]) {
+			n++
+		}
+	}
+	return n
+}
 
 // backboneMetrics makes a counter of each field of [gossip.Stats], which say
 // there what they mean: PullBytes is weft_relay_backbone_pull_bytes_total.

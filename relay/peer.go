@@ -31,19 +31,30 @@ const (
 	meshPause = time.Second
 )
 
-// A peer keeps a link to, and a session with, another relay of the backbone,
-// whose address is configured, until its context ends.
+// A peer keeps a link to, and a session with, another relay of the backbone
+// until its context ends. Its address is configured or, for a learned one, out
+// of the other relay's own record.
 type peer struct {
 	relay *relay
-	addr  string
+	want  identity.NodeID // of a learned one: who must be there; 0: any relay
 	log   logrus.FieldLogger
-	ports chan *switchboard.Port // capacity 1: the newest link
-	again chan struct{}          // capacity 1: see whether another link will do
+	links chan dialledLink // capacity 1: the newest
+	again chan struct{}    // capacity 1: see whether another link will do
+	hurry chan struct{}    // capacity 1: dial now
+	talk  chan struct{}    // closed once the link shall carry the gossip
 
 	mu     sync.Mutex
 	status PeerStatus
+	addrs  []string // tried in turn
+	next   int      // in addrs
 
 	last *session.Session // newest session with the relay, nil before the first; owned by run
+}
+
+// A dialledLink is a link with the conn below, which knows who answered.
+type dialledLink struct {
+	port *switchboard.Port
+	conn link.FrameConn
 }
 
 // A standbyError ends an attempt at a relay that needs no link of this peer.
@@ -59,20 +70,25 @@ func (e *standbyError) Error() string { return "relay: standing by: " + e.why }
 var errNoRelay = errors.New("relay: the node at the address is no relay of this network; remove it from Peers")
 
 // newPeer returns a peer that run sets going.
-func newPeer(r *relay, addr string) *peer {
+func newPeer(r *relay, addrs ...string) *peer {
 	return &peer{
-		relay: r, addr: addr,
-		log:    r.log.WithField("peer", addr),
-		ports:  make(chan *switchboard.Port, 1),
+		relay: r, addrs: addrs,
+		log:    r.log.WithField("peer", addrs[0]),
+		links:  make(chan dialledLink, 1),
 		again:  make(chan struct{}, 1),
-		status: PeerStatus{Addr: addr, Dialled: true, State: link.PhaseDialing.String(), Since: time.Now()},
+		hurry:  make(chan struct{}, 1),
+		talk:   make(chan struct{}),
+		status: PeerStatus{Addr: addrs[0], Dialled: true, State: link.PhaseDialing.String(), Since: time.Now()},
 	}
 }
 
 // run dials until ctx ends, except while another link to the relay will do.
 func (p *peer) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := p.dial(ctx)
+		err := p.wanted(ctx)
+		if err == nil {
+			err = p.dial(ctx)
+		}
 		standby, ok := errors.AsType[*standbyError](err)
 		if !ok {
 			continue
@@ -83,6 +99,7 @@ func (p *peer) run(ctx context.Context) {
 		select {
 		case <-standby.until:
 		case <-limit.C:
+		case <-p.hurry:
 		case <-ctx.Done():
 		}
 		limit.Stop()
@@ -92,35 +109,56 @@ func (p *peer) run(ctx context.Context) {
 // dial runs a dialler and uses its links. It returns when ctx ends or with a
 // *standbyError.
 func (p *peer) dial(ctx context.Context) error {
-	d := link.NewDialer(link.DialerConfig{
-		Addr: p.addr,
-		Dial: p.relay.Dial,
+	var conn link.FrameConn // of the last link; owned by the dialler
+	cfg := link.DialerConfig{
+		Addr: p.state().Addr,
+		Dial: p.dialNext,
 		Attach: func(fc link.FrameConn) link.Attached {
-			return p.relay.Switch.Attach(fc, switchboard.PortConfig{Name: p.addr})
+			conn = fc
+			return p.relay.Switch.Attach(fc, switchboard.PortConfig{Name: p.state().Addr, Claimed: p.want})
 		},
-		OnState: p.dialerChanged,
-	})
+		OnState: func(s link.DialerState) { p.dialerChanged(s, conn) },
+	}
+	if p.want != 0 {
+		cfg.MinBackoff, cfg.MaxBackoff, cfg.OutageBackoff = learnedMinBackoff, learnedMaxBackoff, learnedMaxBackoff
+	}
+	d := link.NewDialer(cfg)
 	defer d.Close()
 	for {
 		select {
-		case port := <-p.ports:
-			err := p.use(ctx, port)
+		case l := <-p.links:
+			err := p.use(ctx, l)
 			if _, ok := errors.AsType[*standbyError](err); ok {
-				port.CloseWithError(err)
+				l.port.CloseWithError(err)
 				return err
 			}
-			if ctx.Err() == nil && port.Err() == nil {
-				p.log.WithError(err).Warn("cannot join the other relay; trying again")
-				port.CloseWithError(err)
+			if ctx.Err() == nil && l.port.Err() == nil {
+				p.log.WithError(err).Log(p.trouble(), "cannot join the other relay; trying again")
+				l.port.CloseWithError(err)
 			}
+		case <-p.hurry:
+			d.Kick()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
+// dialNext dials the next address.
+func (p *peer) dialNext(ctx context.Context, _ string) (link.FrameConn, error) {
+	p.mu.Lock()
+	addr := p.addrs[p.next%len(p.addrs)]
+	p.next++
+	p.status.Addr = addr
+	p.mu.Unlock()
+	if p.want != 0 {
+		p.relay.stats.learnedDials.Add(1)
+	}
+	return p.relay.Dial(ctx, addr)
+}
+
 // dialerChanged is called by the dialler with each of its states, in order.
-func (p *peer) dialerChanged(s link.DialerState) {
+func (p *peer) dialerChanged(s link.DialerState, conn link.FrameConn) {
 	if s.Phase == link.PhaseWaiting {
 		p.log.WithError(s.Err).Debug("the other relay is not reachable; trying again")
 	}
@@ -130,15 +168,16 @@ func (p *peer) dialerChanged(s link.DialerState) {
 	}
 	p.enter("joining", nil)
 	select {
-	case <-p.ports: // ended before it was used
+	case <-p.links: // ended before it was used
 	default:
 	}
-	p.ports <- s.Link.(*switchboard.Port)
+	p.links <- dialledLink{s.Link.(*switchboard.Port), conn}
 }
 
 // use makes a link one of the backbone and keeps it until it breaks or ctx
 // ends. It returns why, as a *standbyError if another link is better.
-func (p *peer) use(ctx context.Context, port *switchboard.Port) error {
+func (p *peer) use(ctx context.Context, l dialledLink) error {
+	port := l.port
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -150,7 +189,7 @@ func (p *peer) use(ctx context.Context, port *switchboard.Port) error {
 	})
 	defer wg.Wait()
 	defer cancel(nil)
-	s, err := p.join(ctx, port)
+	s, err := p.join(ctx, l)
 	if err != nil {
 		return err
 	}
@@ -165,17 +204,27 @@ func (p *peer) use(ctx context.Context, port *switchboard.Port) error {
 		return err
 	}
 	p.up(s)
+	p.relay.lookAround()
 	p.log.WithField("id", id).Info("other relay is up")
 	return p.stay(ctx, port, s)
 }
 
 // join makes a session with the relay at the other end of a link.
-func (p *peer) join(ctx context.Context, port *switchboard.Port) (*session.Session, error) {
+func (p *peer) join(ctx context.Context, l dialledLink) (*session.Session, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, joinTimeout,
 		fmt.Errorf("relay: the other relay did not complete the session within %v", joinTimeout))
 	defer cancel()
-	s := p.last
-	if s == nil || s.Err() != nil || !p.move(ctx, s, port) {
+	port, s := l.port, p.last
+	lives := s != nil && s.Err() == nil
+	if lives || p.want != 0 {
+		there, said := link.Acceptor(ctx, l.conn)
+		if said && p.want != 0 && there != p.want {
+			p.relay.stats.learnedWrong.Add(1)
+			return nil, fmt.Errorf("relay: node %v is at the address that relay %v gives as its own", there, p.want)
+		}
+		lives = lives && (!said || there == s.Peer().ID)
+	}
+	if !lives || !p.move(ctx, s, port) {
 		var err error
 		s, err = p.relay.Endpoint.DialNeighbour(ctx, port)
 		if errors.Is(err, identity.ErrSelf) {
@@ -189,7 +238,7 @@ func (p *peer) join(ctx context.Context, port *switchboard.Port) (*session.Sessi
 	if !s.Peer().Has(identity.RoleRelay) {
 		return nil, errNoRelay
 	}
-	if !port.Trusted() || port.ID() != s.Peer().ID {
+	if !port.Trusted() || port.ID() != s.Peer().ID || p.want != 0 && p.want != s.Peer().ID {
 		return nil, errors.New("relay: the link does not lead to the relay that answered")
 	}
 	return s, nil
@@ -233,6 +282,10 @@ func (p *peer) stay(ctx context.Context, port *switchboard.Port, s *session.Sess
 
 // gossip opens streams for the backbone, one after the other.
 func (p *peer) gossip(ctx context.Context, s *session.Session) {
+	select {
+	case <-p.talk:
+	case <-ctx.Done():
+	}
 	for ctx.Err() == nil && s.Err() == nil {
 		stream, err := s.OpenStream(ctx, session.KindMesh)
 		if err == nil {
@@ -256,6 +309,15 @@ func (p *peer) gossip(ctx context.Context, s *session.Session) {
 		}
 		t.Stop()
 	}
+}
+
+// trouble is the level at which failures are logged: what others say of
+// themselves is not worth a warning.
+func (p *peer) trouble() logrus.Level {
+	if p.want != 0 {
+		return logrus.DebugLevel
+	}
+	return logrus.WarnLevel
 }
 
 // recheck makes the peer see whether another link is better than its own.

@@ -32,6 +32,9 @@ type relay struct {
 	backbone         *gossip.Backbone // nil: the relay works alone
 	epoch            uint64           // of the relay's own record
 	newRelays        chan struct{}    // capacity 1: the nodes must be told
+	relearn          chan struct{}    // capacity 1: other relays, or links to them, than before
+	conversing       atomic.Int64     // streams of the gossip
+	addressless      bool             // no relay can dial this one
 	requests         int              // of one node each second; negative: no limit
 	registrations    int              // the same
 	links            *admission
@@ -53,6 +56,7 @@ type relay struct {
 	nodes    map[identity.NodeID]*member // by who has proven to be there
 	consoles map[*session.Session]*console
 	trunks   map[identity.NodeID][]trunk // links to other relays, oldest first
+	learned  map[identity.NodeID]*peer   // of relays known from the backbone
 
 	peers  []*peer  // of Server.Peers
 	others []*relay // of Server.Others
@@ -63,6 +67,7 @@ type counters struct {
 	refusedAddress, refusedBusy, refusedNetwork atomic.Uint64
 	refusedPreface, refusedMesh, badDatagrams   atomic.Uint64
 	acceptErrors, controlMalformed              atomic.Uint64
+	learnedDials, learnedWrong, learnedSkipped  atomic.Uint64
 }
 
 // newRelay makes the server's node forward.
@@ -79,6 +84,8 @@ func newRelay(s *Server) *relay {
 		directory:        s.Directory,
 		epoch:            uint64(time.Now().UnixNano()),
 		newRelays:        make(chan struct{}, 1),
+		relearn:          make(chan struct{}, 1),
+		addressless:      len(s.Addrs) == 0,
 		requests:         cmp.Or(s.RequestsPerSecond, DefaultRequestsPerSecond),
 		registrations:    cmp.Or(s.RegistrationsPerSecond, DefaultRegistrationsPerSecond),
 		links: newAdmission(
@@ -94,6 +101,7 @@ func newRelay(s *Server) *relay {
 		nodes:    make(map[identity.NodeID]*member),
 		consoles: make(map[*session.Session]*console),
 		trunks:   make(map[identity.NodeID][]trunk),
+		learned:  make(map[identity.NodeID]*peer),
 	}
 	r.links.shared = s.Proxies
 	r.web = newWeb(r, s)
@@ -127,9 +135,13 @@ func (r *relay) begin(s *Server) {
 	r.spawn(r.stayListed)
 	if r.backbone != nil {
 		r.spawn(r.tellRelays)
+		if limit := cmp.Or(s.MaxLearnedPeers, DefaultMaxLearnedPeers); limit > 0 {
+			r.spawn(func() { r.learn(limit) })
+		}
 	}
 	for _, addr := range s.Peers {
 		p := newPeer(r, addr)
+		close(p.talk)
 		r.peers = append(r.peers, p)
 		r.spawn(func() { p.run(r.ctx) })
 	}

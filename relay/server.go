@@ -24,6 +24,7 @@ const (
 	DefaultMaxLinks           = 16384
 	DefaultMaxLinksPerAddress = 256
 	DefaultMaxPrefaces        = 1024
+	DefaultMaxLearnedPeers    = 64
 	DefaultPrefaceTimeout     = 5 * time.Second
 	DefaultHandshakeTimeout   = 10 * time.Second
 
@@ -67,6 +68,13 @@ type Server struct {
 	// leads to this relay itself does no harm, so that all relays can have the
 	// same list. Empty: none but those that dial this one.
 	Peers []string
+	// MaxLearnedPeers is how many relays this one dials that it knows from the
+	// backbone alone, at the addresses that they give as their own; of two relays
+	// the one with the smaller ID dials. Frames to relays without a link go through
+	// the gossip, which is slower. The limit bounds what relays that lie about
+	// their addresses make this one dial, and suffices for 65 relays that all have
+	// links to each other. Zero: 64. Negative: none.
+	MaxLearnedPeers int
 
 	// MaxLinks is how many links of nodes are accepted; further diallers are told that
 	// the relay is busy. Zero: 16384. Negative: no limit.

@@ -31,6 +31,10 @@ type Stats struct {
 	RefusedMesh      uint64 // streams of the backbone from nodes that are no relays
 	BadDatagrams     uint64 // datagrams of the backbone that hold no frame
 
+	LearnedDials   uint64 // attempts at addresses that relays give as their own
+	LearnedWrong   uint64 // of which another node was there
+	LearnedSkipped int    // relays that are not dialled because of MaxLearnedPeers
+
 	Peers    []PeerStatus       // see [Server.PeerStatus]
 	Relays   []gossip.RelayInfo // see [Server.Relays]
 	Backbone gossip.Stats       // zero for a relay that works alone
@@ -76,6 +80,9 @@ func (s *Server) Stats() Stats {
 		ControlMalformed: r.stats.controlMalformed.Load(),
 		RefusedMesh:      r.stats.refusedMesh.Load(),
 		BadDatagrams:     r.stats.badDatagrams.Load(),
+		LearnedDials:     r.stats.learnedDials.Load(),
+		LearnedWrong:     r.stats.learnedWrong.Load(),
+		LearnedSkipped:   int(r.stats.learnedSkipped.Load()),
 		Forwarded:        moved.Forwarded, ForwardedBytes: moved.ForwardedBytes,
 		Throttled: moved.DroppedThrottled, DroppedQueue: moved.DroppedQueue,
 		Directory: r.directory.Stats(),

@@ -9,12 +9,13 @@ import (
 	"github.com/weftnet/weft/internal/switchboard"
 )
 
-// A PeerStatus is what a relay knows about another one, or about an address of
-// Server.Peers.
+// A PeerStatus is what a relay knows about a link to another one, or about an
+// address of Server.Peers.
 type PeerStatus struct {
 	ID      identity.NodeID // zero before the first session
-	Addr    string          // as configured, or where the other relay's link comes from
+	Addr    string          // as configured or learned, or where the other relay's link comes from
 	Dialled bool            // this relay dials; otherwise the other one did
+	Learned bool            // known from the backbone, not from Server.Peers
 	Up      bool            // frames are forwarded over the link
 	State   string          // in words
 	Since   time.Time       // when the state began
@@ -23,15 +24,19 @@ type PeerStatus struct {
 }
 
 // PeerStatus returns the state of Server.Peers, in their order, and after them
-// the relays that have dialled this one, ordered by ID.
+// the relays that were learned and those that have dialled this one, ordered by
+// ID.
 func (s *Server) PeerStatus() []PeerStatus {
 	r := s.relay()
 	var all []PeerStatus
 	for _, p := range r.peers {
 		all = append(all, p.state())
 	}
-	dialled := len(all)
+	configured := len(all)
 	r.mu.Lock()
+	for _, p := range r.learned {
+		all = append(all, p.state())
+	}
 	for id, links := range r.trunks {
 		for _, t := range links {
 			if t.by == nil {
@@ -40,7 +45,7 @@ func (s *Server) PeerStatus() []PeerStatus {
 		}
 	}
 	r.mu.Unlock()
-	slices.SortFunc(all[dialled:], func(a, b PeerStatus) int {
+	slices.SortFunc(all[configured:], func(a, b PeerStatus) int {
 		return cmp.Or(cmp.Compare(a.ID, b.ID), a.Since.Compare(b.Since))
 	})
 	for i := range all {
@@ -107,6 +112,18 @@ func (r *relay) rival(port *switchboard.Port, id identity.NodeID) error {
 		case t.port.Err() != nil:
 		case t.by != nil && older, t.by == nil && id < r.self:
 			return &standbyError{why: "another link leads to the same relay", until: t.port.Done(), limit: standbyPause}
+		}
+	}
+	return nil
+}
+
+// trunkTo returns a link to the relay id that lives, nil if there is none.
+func (r *relay) trunkTo(id identity.NodeID) *switchboard.Port {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.trunks[id] {
+		if t.port.Err() == nil {
+			return t.port
 		}
 	}
 	return nil
