@@ -8,6 +8,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/weftnet/weft/overlay"
 )
 
 // testTimeout bounds what a test waits for. It is not what anything should
@@ -29,6 +31,11 @@ type lab struct {
 	family   family
 	internet *namespace
 	sites    [2]*site
+
+	secret string
+	relays []string // that nodes are given
+
+	relayProcesses []*process
 }
 
 // A site is some hosts behind one NAT.
@@ -53,7 +60,7 @@ func newLab(t *testing.T, f family, a, b natKind) *lab {
 	need(t)
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
-	l := &lab{t: t, ctx: ctx, family: f, internet: newNamespace(t, "internet")}
+	l := &lab{t: t, ctx: ctx, family: f, internet: newNamespace(t, "internet"), secret: overlay.NewSecret()}
 	l.forward(l.internet)
 	l.internet.ip(t, "link set lo up",
 		fmt.Sprintf("address add %s dev lo", l.prefix(l.relayAddr(0))), fmt.Sprintf("address add %s dev lo", l.prefix(l.relayAddr(1))))
@@ -79,6 +86,9 @@ func (l *lab) relayAddr(i int) string {
 	}
 	return fmt.Sprintf("203.0.113.%d0", i+1)
 }
+
+// relayPort is where a relay listens.
+func (l *lab) relayPort(i int) string { return net.JoinHostPort(l.relayAddr(i), "9999") }
 
 func (l *lab) forward(ns *namespace) {
 	l.t.Helper()
@@ -116,12 +126,16 @@ func (s *site) length() int {
 	return 24
 }
 
-// on is an address with what ip needs to add it.
+// on is an address with what ip needs to add it, and was to delete it.
 func (s *site) on(addr, device string) string {
 	if s.lab.family == ipv6 {
-		return fmt.Sprintf("%s/64 dev %s nodad", addr, device)
+		return s.was(addr, device) + " nodad"
 	}
-	return fmt.Sprintf("%s/24 dev %s", addr, device)
+	return s.was(addr, device)
+}
+
+func (s *site) was(addr, device string) string {
+	return fmt.Sprintf("%s/%d dev %s", addr, s.length(), device)
 }
 
 func (l *lab) newSite(number int, kind natKind) *site {
@@ -157,10 +171,10 @@ func (s *site) newHost() *host {
 	return h
 }
 
-// up gives a host's device its address and the way out.
+// up gives a host's device its address and the way out, as far as it lacks them.
 func (h *host) up() {
 	h.site.lab.t.Helper()
-	h.ip(h.site.lab.t, "link set eth0 up", "address add "+h.site.on(h.addr, "eth0"), "route add default via "+h.site.lan(1))
+	h.ip(h.site.lab.t, "link set eth0 up", "address replace "+h.site.on(h.addr, "eth0"), "route replace default via "+h.site.lan(1))
 }
 
 // host returns the first host of a site.

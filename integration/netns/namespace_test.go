@@ -148,14 +148,18 @@ func finish(cmd *exec.Cmd, stdin string, start func(*exec.Cmd) error) (string, e
 }
 
 // started returns when a process was started, in ticks since the machine was;
-// empty if there is no such process.
+// empty if there is no such process any more.
 func started(pid int) string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return ""
 	}
 	end := bytes.LastIndexByte(stat, ')') // the name before may hold anything
-	return string(bytes.Fields(stat[end+1:])[19])
+	fields := bytes.Fields(stat[end+1:])
+	if state := string(fields[0]); state == "Z" || state == "X" {
+		return "" // dead, and nobody has looked
+	}
+	return string(fields[19])
 }
 
 // removeLeftovers deletes the namespaces of test binaries that were killed.

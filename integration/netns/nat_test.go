@@ -111,15 +111,13 @@ func (k natKind) rules() string {
 	}
 }
 
-// lossRules makes a router lose a part of the packets that it forwards, in
-// percent, in each direction.
+// lossRules makes a router lose so many percent of the packets that it forwards.
 func lossRules(percent int) string {
 	return fmt.Sprintf(`
 table inet loss {
 	chain forward {
 		type filter hook forward priority -200
-		iifname != "lan" numgen random mod 100 < %[1]d drop
-		iifname "lan" numgen random mod 100 < %[1]d drop
+		numgen random mod 100 < %d drop
 	}
 }`, percent)
 }
