@@ -187,3 +187,34 @@ func table(cells []*cell) string {
 	}
 	return b.String()
 }
+
+// A node must not take its own address for the peer's.
+func TestSitesWithTheSamePrivateAddresses(t *testing.T) {
+	t.Parallel()
+	l := newInternet(t, ipv4)
+	l.twins = true
+	l.addSites(portRestricted, portRestricted)
+	tr := l.tried(l.host(0), l.host(1))
+	tr.awaitDirect()
+	tr.goesOn()
+	tr.end()
+}
+
+// A NAT that is leaky becomes passable when the side behind it begins, once the
+// kernel has forgotten the attempt in which it did not.
+func TestTheLeakyTrapIsLeft(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("WEFT_BIG") != "1" {
+		t.Skip("it takes minutes; WEFT_BIG=1 has it")
+	}
+	for run := range 6 {
+		t.Run(fmt.Sprint(run), func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, ipv4, leaky, portRestricted)
+			tr := l.tried(l.host(run%2), l.host(1-run%2))
+			tr.awaitDirect()
+			tr.goesOn()
+			tr.end()
+		})
+	}
+}

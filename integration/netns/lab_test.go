@@ -31,6 +31,7 @@ type lab struct {
 	family   family
 	internet *namespace
 	sites    [2]*site
+	twins    bool // both sites have the same private addresses
 
 	secret string
 	relays []string // that nodes are given
@@ -57,6 +58,14 @@ type host struct {
 // newLab makes a lab with one host at each site, for the time of the test.
 func newLab(t *testing.T, f family, a, b natKind) *lab {
 	t.Helper()
+	l := newInternet(t, f)
+	l.addSites(a, b)
+	return l
+}
+
+// newInternet makes a lab that has no sites yet.
+func newInternet(t *testing.T, f family) *lab {
+	t.Helper()
 	need(t)
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
@@ -64,11 +73,15 @@ func newLab(t *testing.T, f family, a, b natKind) *lab {
 	l.forward(l.internet)
 	l.internet.ip(t, "link set lo up",
 		fmt.Sprintf("address add %s dev lo", l.prefix(l.relayAddr(0))), fmt.Sprintf("address add %s dev lo", l.prefix(l.relayAddr(1))))
+	return l
+}
+
+func (l *lab) addSites(a, b natKind) {
+	l.t.Helper()
 	for i, kind := range []natKind{a, b} {
 		l.sites[i] = l.newSite(i+1, kind)
 		l.sites[i].newHost()
 	}
-	return l
 }
 
 // prefix is an address with the length of a lone one.
@@ -113,6 +126,8 @@ func (s *site) lan(host int) string {
 		return fmt.Sprintf("2001:db8:1%d::%d", s.number, host)
 	case s.kind.routed():
 		return fmt.Sprintf("198.19.%d.%d", s.number, host)
+	case s.lab.twins:
+		return fmt.Sprintf("10.0.0.%d", host)
 	default:
 		return fmt.Sprintf("10.%d.0.%d", s.number, host)
 	}
