@@ -25,6 +25,9 @@ func runs() int {
 	return 1
 }
 
+// nodesPunch says whether nodes look for direct paths.
+const nodesPunch = false
+
 // A trial is a stream from one site to the other.
 type trial struct {
 	*lab
@@ -35,6 +38,9 @@ type trial struct {
 // tried lets the node on one host begin a stream to the one on another.
 func (l *lab) tried(a, b *host) *trial {
 	l.t.Helper()
+	if !nodesPunch {
+		l.t.Skip("nodes do not look for direct paths yet")
+	}
 	l.relay()
 	l.relay() // a node behind a NAT needs two to tell which kind of NAT
 	tr := &trial{lab: l, a: l.node(a), b: l.node(b)}
