@@ -34,6 +34,8 @@ var layers = []layer{
 	{[]string{"internal/link/linkdial"}, "how to get a link to an address of any kind"},
 	{[]string{"internal/link/wslink"}, "links in WebSockets"},
 	{[]string{"internal/link"}, "pipes for frames between neighbours"},
+	{[]string{"internal/lan/lantest"}, "a simulated LAN, for tests"},
+	{[]string{"internal/lan"}, "who else is on the LAN; it knows of nodes nothing but IDs and addresses"},
 	{[]string{"internal/udp"}, "frames in datagrams; sessions know a flow only by their Path, and a simulated network takes the kernel's place"},
 	{[]string{"internal/frame"}, "what links carry"},
 	{[]string{"internal/record"}, "what a node signs for the relays' directory; the node makes it, gossip checks it"},
@@ -50,6 +52,7 @@ var reserved = []struct {
 	{"internal/recovery", []string{"internal/session"}, "it is a part of the session, whose goroutine owns its state"},
 	{"internal/wire", []string{"internal/session", "internal/recovery", "internal/handshake"}, "only the ends of a session read what it seals"},
 	{"internal/simnet", []string{"overlaytest", "internal/layertest"}, "programs run on real networks"},
+	{"internal/lan/lantest", []string{"overlaytest"}, "programs run on real networks"},
 }
 
 // owners says which folder may import a third-party module. A module that can
@@ -77,7 +80,7 @@ var importable = map[string]string{
 	"github.com/fxamacker/cbor/v2": "records and control messages",
 	"github.com/x448/float16":      "needed by cbor",
 	"golang.org/x/crypto":          "Argon2id for network secrets, ChaCha20",
-	"golang.org/x/net":             "HTTP/2, socket options, and which proxy the environment asks for",
+	"golang.org/x/net":             "HTTP/2, socket options, DNS messages on the LAN, and which proxy the environment asks for",
 	"golang.org/x/sys":             "socket options",
 	"golang.org/x/text":            "needed by x/net",
 	"golang.org/x/time":            "rate limits",
