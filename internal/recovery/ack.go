@@ -12,17 +12,32 @@ const maxAckOnly = 256
 
 // A space is the state of one packet number space.
 type space struct {
-	q             queue
+	q             queue  // packets on the present path
+	former        queue  // packets sent before the path changed, with lower numbers
 	next          uint64 // one more than the highest number sent
 	acked         bool   // largest is valid
-	largest       uint64 // highest number acknowledged
-	eliciting     int    // packets in q that elicit an ACK
-	ackOnly       int    // packets in q that do not
+	largest       uint64 // highest number acknowledged of a tracked packet
+	eliciting     int    // packets in both queues that elicit an ACK
+	ackOnly       int    // packets in both queues that do not
 	lastEliciting time.Time
 	lossTime      time.Time // when the front of q is lost by time; zero: unknown
 	runStart      time.Time // when the first of an unbroken run of lost packets was sent
 	lost          lostHistory
 	dropped       bool
+}
+
+// queues returns the tracked packets in the order of their numbers.
+func (s *space) queues() [2]*queue { return [2]*queue{&s.former, &s.q} }
+
+// leavePath puts aside what is known of the path that packets took so far.
+func (s *space) leavePath() {
+	for ; s.q.n > 0; s.q.pop() {
+		if p := s.q.at(0).p; p != nil {
+			s.former.push(p)
+		}
+	}
+	s.lost = s.lost[:0]
+	s.runStart = time.Time{}
 }
 
 func (s *space) track(p *Packet) {
@@ -46,31 +61,28 @@ func (s *space) untrack(p *Packet) {
 // after forgetting old ones at the front if there are many.
 func (d *Detector) makeRoom(s *space) bool {
 	for s.ackOnly >= maxAckOnly {
-		p := s.q.at(0).p
-		if p != nil {
+		q := &s.q
+		if s.former.n > 0 {
+			q = &s.former
+		}
+		if p := q.at(0).p; p != nil {
 			if p.AckEliciting {
 				return false
 			}
 			d.stats.Forgotten++
-			d.leaveFlight(p)
+			p.leaveFlight()
 			s.untrack(p)
 			d.pool.put(p)
 		}
-		s.q.pop()
+		q.pop()
 	}
 	return true
-}
-
-// leaveFlight takes p out of the bytes in flight, where only packets of the present path count.
-func (d *Detector) leaveFlight(p *Packet) {
-	if p.InFlight && p.path == d.path {
-		d.inFlight -= p.Size
-	}
 }
 
 // A harvest is what the newly acknowledged packets of one ACK frame say together.
 type harvest struct {
 	any       bool
+	largest   uint64 // the highest number
 	eliciting bool
 	onPath    bool      // some were in flight on this path
 	bytes     int       // of packets on this path that may grow the window
@@ -93,11 +105,13 @@ func (d *Detector) Acked(now time.Time, id wire.Space, ranges []wire.AckRange, a
 
 	sample, sampleSent := d.sampled(s, largest)
 	priorInFlight := d.inFlight
-	got := d.reap(now, s, ranges, h)
+	var got harvest
+	d.reap(now, s, &s.former, ranges, h, &got)
+	d.reap(now, s, &s.q, ranges, h, &got)
 	if !got.any {
 		return nil
 	}
-	s.largest = max(s.largest, largest)
+	s.largest = max(s.largest, got.largest)
 	s.acked = true
 	d.lastEvent = now
 
@@ -137,7 +151,7 @@ func (d *Detector) standingQueue() bool {
 // acknowledged and was sent on this path, and when.
 func (d *Detector) sampled(s *space, largest uint64) (ok bool, sent time.Time) {
 	if i := s.q.search(largest); i < s.q.n {
-		if e := s.q.at(i); e.number == largest && e.p != nil && e.p.path == d.path {
+		if e := s.q.at(i); e.number == largest && e.p != nil {
 			return true, e.p.Sent
 		}
 	}
@@ -160,37 +174,44 @@ func (d *Detector) windowUsed(inFlight int) bool {
 	return d.blocked || d.cc.SlowStart() && 2*inFlight >= d.cc.Window()
 }
 
-// reap takes the packets that ranges name out of the queue. Packets that are
+// reap takes the packets that ranges name out of a queue. Packets of the present path that are
 // further than the packet threshold below the largest number are all decided already, so this
 // passes over few slots more than it empties.
-func (d *Detector) reap(now time.Time, s *space, ranges []wire.AckRange, h Handler) (got harvest) {
+func (d *Detector) reap(now time.Time, s *space, q *queue, ranges []wire.AckRange, h Handler, got *harvest) {
+	if q.n == 0 {
+		return
+	}
 	for r := len(ranges) - 1; r >= 0; r-- {
-		for i := s.q.search(ranges[r].Low); i < s.q.n; i++ {
-			e := s.q.at(i)
+		for i := q.search(ranges[r].Low); i < q.n; i++ {
+			e := q.at(i)
 			if e.number > ranges[r].High {
 				break
 			}
 			if p := e.p; p != nil {
 				e.p = nil
 				s.untrack(p)
-				d.ackPacket(now, p, &got)
+				d.ackPacket(now, p, q == &s.q, got)
 				h.PacketAcked(p)
 				d.pool.put(p)
 			}
 		}
 	}
-	return got
 }
 
-func (d *Detector) ackPacket(now time.Time, p *Packet, got *harvest) {
+// ackPacket takes note of an acknowledgement. One of a packet from before the
+// path changed says nothing of the present path, even if that is the same
+// again.
+func (d *Detector) ackPacket(now time.Time, p *Packet, present bool, got *harvest) {
 	d.stats.Acked++
-	d.leaveFlight(p)
+	p.leaveFlight()
 	got.any = true
+	got.largest = max(got.largest, p.Number)
 	got.eliciting = got.eliciting || p.AckEliciting
-	if p.path != d.path || !p.InFlight {
+	if !present || !p.InFlight {
 		return
 	}
 	got.onPath = true
+	d.Alive(now)
 	if d.model != nil {
 		d.model.PacketAcked(now, p)
 	}

@@ -49,7 +49,6 @@ type Stats struct {
 // be owned by one goroutine.
 type Detector struct {
 	cfg         Config
-	maxPacket   int // bytes
 	maxAckDelay time.Duration
 	confirmed   bool
 	stats       Stats
@@ -61,19 +60,8 @@ type Detector struct {
 	probeFrom time.Time // timeouts count from here at the earliest
 	lastEvent time.Time // when something was sent or acknowledged
 
-	// State of the present path.
-	path          uint32 // counts path changes
-	cc            Controller
-	model         Modeller // cc, if that is one; or nil
-	pacer         pacer
-	burst         float64 // bytes that the pacer always lets go at once
-	rtt           estimator
-	tolerance     tolerance
-	blackHole     blackHole
-	inFlight      int
-	blocked       bool      // what limited the sender last was the window or the pacer
-	recoveryStart time.Time // packets sent until then do not change the window
-	episode       struct{ lost, spurious int }
+	// The path that packets take. Its methods are the Detector's.
+	*Path
 }
 
 // New returns a Detector for a path whose packets have at most maxPacket bytes.
@@ -85,7 +73,7 @@ func New(cfg Config, maxPacket int) *Detector {
 		cfg.InitialRTT = defaultRTT
 	}
 	d := &Detector{cfg: cfg, maxAckDelay: defaultAckWait}
-	d.resetPath(maxPacket)
+	d.Path = d.NewPath(maxPacket)
 	return d
 }
 
@@ -98,7 +86,7 @@ func (d *Detector) Discard(p *Packet) { d.pool.put(p) }
 // Sent takes ownership of a packet that is on its way. Within a space, numbers must rise.
 func (d *Detector) Sent(now time.Time, p *Packet) {
 	s := &d.spaces[p.Space]
-	p.Sent, p.path = now, d.path
+	p.Sent = now
 	p.InFlight = p.InFlight || p.AckEliciting
 	s.next = max(s.next, p.Number+1)
 	d.stats.Sent++
@@ -108,6 +96,7 @@ func (d *Detector) Sent(now time.Time, p *Packet) {
 		return
 	}
 	s.track(p)
+	d.enter(now, p)
 	if p.InFlight {
 		if d.model != nil {
 			d.model.PacketSent(now, p, d.inFlight)
@@ -120,14 +109,23 @@ func (d *Detector) Sent(now time.Time, p *Packet) {
 	}
 }
 
+// Untracked tells that a packet of a space was sent of which nobody wants to
+// know what becomes of it, such as one that probes another path. An
+// acknowledgement of it changes nothing.
+func (d *Detector) Untracked(id wire.Space, number uint64) {
+	s := &d.spaces[id]
+	s.next = max(s.next, number+1)
+}
+
 // Oldest returns the packet of a space that has waited longest for the ACK it
 // elicits, or nil: what a probe had best repeat (RFC 9002 section 6.2.4). The
 // packet remains the Detector's and is valid until the next call.
 func (d *Detector) Oldest(id wire.Space) *Packet {
-	q := &d.spaces[id].q
-	for i := range q.n {
-		if p := q.at(i).p; p != nil && p.AckEliciting {
-			return p
+	for _, q := range d.spaces[id].queues() {
+		for i := range q.n {
+			if p := q.at(i).p; p != nil && p.AckEliciting {
+				return p
+			}
 		}
 	}
 	return nil
@@ -193,86 +191,17 @@ func (d *Detector) HandshakeConfirmed() { d.confirmed = true }
 // section 6.4). They leave flight; no handler is called.
 func (d *Detector) DropSpace(id wire.Space) {
 	s := &d.spaces[id]
-	for ; s.q.n > 0; s.q.pop() {
-		if p := s.q.at(0).p; p != nil {
-			d.leaveFlight(p)
-			d.pool.put(p)
+	for _, q := range s.queues() {
+		for ; q.n > 0; q.pop() {
+			if p := q.at(0).p; p != nil {
+				p.leaveFlight()
+				d.pool.put(p)
+			}
 		}
 	}
 	*s = space{next: s.next, dropped: true}
 	d.timeouts = 0
 }
 
-// PathChanged tells that packets take another path from now on, with packets
-// of at most maxPacket bytes. RTT and congestion state start anew (RFC 9000
-// section 9.4). Packets sent before are still acknowledged or lost through the
-// handler, but they are not in flight any more and do not change the window.
-func (d *Detector) PathChanged(now time.Time, maxPacket int) {
-	d.path++
-	d.timeouts, d.probeFrom = 0, now
-	for i := range d.spaces {
-		d.spaces[i].lost = d.spaces[i].lost[:0]
-		d.spaces[i].runStart = time.Time{}
-	}
-	d.resetPath(maxPacket)
-}
-
-func (d *Detector) resetPath(maxPacket int) {
-	d.cc, d.maxPacket = d.cfg.NewController(maxPacket), maxPacket
-	d.model, _ = d.cc.(Modeller)
-	d.pacer = pacer{}
-	d.burst = d.burstSize()
-	d.rtt = newEstimator(d.cfg.InitialRTT)
-	d.tolerance = newTolerance()
-	d.blackHole = blackHole{}
-	d.inFlight = 0
-	d.blocked = false
-	d.recoveryStart = time.Time{}
-	d.episode.lost, d.episode.spurious = 0, 0
-}
-
-// SetMaxPacket sets the largest size of packets on the present path, in bytes.
-func (d *Detector) SetMaxPacket(n int) {
-	d.maxPacket = n
-	d.cc.SetMaxPacket(n)
-	d.burst = d.burstSize()
-	d.blackHole = blackHole{}
-}
-
-func (d *Detector) burstSize() float64 {
-	if d.model != nil {
-		return float64(d.model.Burst())
-	}
-	return float64(initialWindow(d.maxPacket))
-}
-
-// Window is the congestion window in bytes.
-func (d *Detector) Window() int { return d.cc.Window() }
-
-// InFlight is how many bytes were sent on the present path and are neither acknowledged nor lost.
-func (d *Detector) InFlight() int { return d.inFlight }
-
-// HasRTT reports whether the round-trip time of the present path was measured.
-func (d *Detector) HasRTT() bool { return d.rtt.has }
-
-// SmoothedRTT is the smoothed round-trip time of the path; zero before a sample.
-func (d *Detector) SmoothedRTT() time.Duration {
-	if !d.rtt.has {
-		return 0
-	}
-	return d.rtt.smoothed
-}
-
-// MinRTT is the lowest round-trip time of the path; zero before a sample.
-func (d *Detector) MinRTT() time.Duration { return d.rtt.min }
-
-// LatestRTT is the latest sample; zero before a sample.
-func (d *Detector) LatestRTT() time.Duration { return d.rtt.latest }
-
 // Stats returns the counters.
 func (d *Detector) Stats() Stats { return d.stats }
-
-// LargeLost counts round trips in which a packet of more than [SmallPacket] bytes was lost
-// and a smaller, later one arrived, since a large one last arrived. From
-// [BlackHoleLosses] on the path is taken to swallow large packets.
-func (d *Detector) LargeLost() int { return d.blackHole.losses }

@@ -11,8 +11,8 @@ import (
 const persistentFactor = 3
 
 // lossDelay is how long after a packet was sent the acknowledgement of a later one means its loss.
-func (d *Detector) lossDelay() time.Duration {
-	return d.tolerance.delay(max(d.rtt.smoothed, d.rtt.latest))
+func (p *Path) lossDelay() time.Duration {
+	return p.tolerance.delay(max(p.rtt.smoothed, p.rtt.latest))
 }
 
 // detectLost declares losses by packet and by time threshold (RFC 9002 section
@@ -23,6 +23,7 @@ func (d *Detector) detectLost(now time.Time, s *space, h Handler) (congested boo
 	if !s.acked {
 		return false
 	}
+	d.loseFormer(now, s, h)
 	delay := d.lossDelay()
 	persistent := false
 	for s.q.n > 0 {
@@ -38,21 +39,16 @@ func (d *Detector) detectLost(now time.Time, s *space, h Handler) (congested boo
 		}
 		byTime := s.largest-e.number < d.tolerance.packets
 		if byTime && now.Sub(p.Sent) < delay {
-			s.lossTime = p.Sent.Add(delay)
+			s.lossTime = earlier(s.lossTime, p.Sent.Add(delay))
 			break
 		}
 		s.q.pop()
-		s.untrack(p)
-		d.leaveFlight(p)
+		p.leaveFlight()
 		if p.InFlight {
-			d.stats.Lost++
-			if p.path == d.path {
-				congested = d.losePacket(now, s, p, byTime) || congested
-				persistent = d.extendRun(s, p) || persistent
-			}
+			congested = d.losePacket(now, s, p, byTime) || congested
+			persistent = d.extendRun(s, p) || persistent
 		}
-		h.PacketLost(p)
-		d.pool.put(p)
+		d.lose(s, p, h)
 	}
 	if persistent {
 		d.recoveryStart = time.Time{}
@@ -61,6 +57,42 @@ func (d *Detector) detectLost(now time.Time, s *space, h Handler) (congested boo
 		d.cc.PersistentCongestion()
 	}
 	return congested
+}
+
+// loseFormer declares losses among the packets from before the path changed.
+// Their acknowledgements may take the slower way, and those of later packets
+// the faster one.
+func (d *Detector) loseFormer(now time.Time, s *space, h Handler) {
+	for s.former.n > 0 {
+		e := s.former.at(0)
+		p := e.p
+		if p == nil {
+			s.former.pop()
+			continue
+		}
+		if e.number > s.largest {
+			return
+		}
+		due := p.Sent.Add(max(p.path.lossDelay(), d.lossDelay()) + d.maxAckDelay)
+		if now.Before(due) {
+			s.lossTime = due
+			return
+		}
+		s.former.pop()
+		p.leaveFlight()
+		d.lose(s, p, h)
+	}
+}
+
+// lose ends a packet that has left its queue and its flight.
+func (d *Detector) lose(s *space, p *Packet, h Handler) {
+	s.untrack(p)
+	if p.InFlight {
+		d.stats.Lost++
+		p.path.counts.Lost++
+	}
+	h.PacketLost(p)
+	d.pool.put(p)
 }
 
 // losePacket takes note of a loss on the present path. It begins a recovery

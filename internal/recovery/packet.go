@@ -19,7 +19,7 @@ type Packet struct {
 	InFlight     bool             // it counts against the congestion window; true for all that elicit ACKs
 	Frames       []wire.SentFrame // what it carried; the storage is reused
 
-	path uint32   // the path it was sent on, counted by Detector.PathChanged
+	path *Path    // that it was sent on
 	rate snapshot // for a Modeller
 }
 

@@ -79,9 +79,7 @@ func (s *Session) establish(now time.Time, it item) error {
 		s.sendDone = true
 		s.confirm()
 	}
-	if via := direct(it.f, it.via, peer.ID); via != nil {
-		s.bind(via)
-	}
+	s.startPaths(now, it)
 	if s.ep.cfg.OnSession != nil {
 		s.ep.cfg.OnSession(s)
 	}

@@ -52,10 +52,17 @@ type Config struct {
 	// goroutine, before Dial returns it. It must not block.
 	OnSession func(*Session)
 	// OnBind is called when a peer has proven that it is the neighbour at the
-	// other end of a link. It must not block.
+	// other end of a link that is no [Direct]. It must not block.
 	OnBind func(peer identity.Peer, link Path)
 	// KeyLog gets the TLS secrets of all sessions; see handshake.Config.
 	KeyLog io.Writer
+	// OnCandidates is called with what the peer's SetCandidates said, which is
+	// at most wire.MaxCandidates bytes, from the session's goroutine. It must
+	// not block. b is the callee's.
+	OnCandidates func(s *Session, b []byte)
+	// OnPath is called when something happened to a path of a session, from
+	// its goroutine. It must not block.
+	OnPath func(s *Session, e PathEvent)
 
 	HandshakeTimeout time.Duration // for a handshake; zero: 10 s
 	PeerTimeout      time.Duration // silence after which a peer is lost; zero: 60 s

@@ -21,7 +21,7 @@ func (s *Session) inject(payload []byte) {
 		s.plan.reset()
 		s.plan.ctrl = append(s.plan.ctrl, payload...)
 		s.plan.eliciting = true
-		s.transmit(s.sealApp(now, s.ownPath), s.ownPath)
+		s.transmit(s.sealApp(now), s.ownPath)
 	})
 }
 

@@ -38,6 +38,7 @@ func (s *Session) turn(now time.Time) {
 		f(now)
 	}
 	s.timeouts(now)
+	s.choosePath(now)
 	if s.wantProbe {
 		s.wantProbe = false
 		s.probe(now)
@@ -137,6 +138,7 @@ func (s *Session) deadline(now time.Time) (next time.Time) {
 		return next
 	}
 	earliest(s.validation.at)
+	earliest(s.pathDeadline(now))
 	earliest(s.keepAliveAt())
 	earliest(s.lostAt())
 	earliest(s.idleAt())
@@ -162,6 +164,8 @@ func (s *Session) timeouts(now time.Time) {
 		if passed(s.validation.at) {
 			s.retryValidation(now)
 		}
+		s.checkPaths(now)
+		s.stepMTU(now)
 	}
 	s.forgetOldKey(now)
 	if passed(s.det.Deadline()) && s.pathReady() {
@@ -303,6 +307,7 @@ func (s *Session) finish() {
 	}
 	s.accept.close(s.closing.err)
 	s.control.close(s.closing.err)
+	s.forgetPaths()
 	s.dgramIn.close(s.closing.err)
 	s.layerIn.close(s.closing.err)
 	if flushing != nil {

@@ -165,6 +165,7 @@ func (e *Endpoint) newSession(client bool, peer identity.NodeID, path Path) *Ses
 	s.lastRecv = s.started
 	s.mtu = wire.MinPacket
 	s.det = recovery.New(recovery.Config{Client: client}, path.MaxPacket())
+	s.paths.route, s.paths.routeRec = path, s.det.Path
 	s.setMTU(path.MaxPacket())
 	window := e.cfg.sessionWindow(e.cfg.StreamWindow)
 	s.window.Store(window)
@@ -352,7 +353,7 @@ func (s *Session) notice(now time.Time, n frame.Notice) {
 	case frame.NoticeBack:
 		s.probe(now)
 	case frame.NoticeTooBig:
-		if n := int(n.Arg); n >= wire.MinPacket && n < s.mtu {
+		if n := int(n.Arg); n >= wire.MinPacket && n < s.mtu && s.paths.active == nil {
 			s.setMTU(n)
 		}
 	}

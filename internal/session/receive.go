@@ -63,19 +63,20 @@ func (s *Session) packet(now time.Time, h wire.Header, header, payload []byte, i
 		return
 	}
 	s.heard(now)
-	eliciting, prompt, err := s.frames(now, h.Space, plain, it)
+	newest := pn >= sp.largest()
+	c, err := s.frames(now, h.Space, plain, it)
 	if err != nil {
 		s.fail(err)
 		return
 	}
 	if !sp.dropped {
-		sp.received(now, pn, eliciting, prompt || h.Space != wire.SpaceApp)
+		sp.received(now, pn, c.eliciting, c.prompt || h.Space != wire.SpaceApp)
 	}
 	if h.Space == wire.SpaceHandshake && !s.client {
 		s.dropSpace(wire.SpaceInitial) // RFC 9001 section 4.9.1
 	}
 	if h.Space == wire.SpaceApp && s.state == established {
-		s.checkPath(now, it)
+		s.cameOn(now, it, newest, c.probing)
 	}
 }
 
@@ -110,16 +111,23 @@ func (s *Session) heard(now time.Time) {
 	}
 }
 
-// frames handles the frames of a packet. eliciting tells whether the packet
-// asks for an acknowledgement, prompt whether at once.
-func (s *Session) frames(now time.Time, sp wire.Space, b []byte, it item) (eliciting, prompt bool, err error) {
+// A gist is what kind of frames a packet has.
+type gist struct {
+	eliciting bool // it asks for an acknowledgement
+	prompt    bool // at once
+	probing   bool // it has only frames that probe paths
+}
+
+// frames handles the frames of a packet.
+func (s *Session) frames(now time.Time, sp wire.Space, b []byte, it item) (c gist, err error) {
 	if len(b) == 0 {
-		return false, false, violation(CodeProtocol, "packet without frames")
+		return c, violation(CodeProtocol, "packet without frames")
 	}
 	fr := &s.fr
+	c.probing = true
 	for len(b) > 0 {
 		if b, err = fr.Next(b); err != nil {
-			return false, false, violation(CodeFrameEncoding, "malformed frame of type %#x", fr.Type)
+			return c, violation(CodeFrameEncoding, "malformed frame of type %#x", fr.Type)
 		}
 		switch fr.Type {
 		case wire.TypePadding:
@@ -129,24 +137,42 @@ func (s *Session) frames(now time.Time, sp wire.Space, b []byte, it item) (elici
 		case wire.TypeConnectionClose:
 			s.closedByPeer(fr)
 		case wire.TypePing:
-			eliciting = true
+			c.eliciting = true
 		case wire.TypeCrypto:
-			eliciting = true
+			c.eliciting = true
 			err = s.handleCrypto(now, sp, fr, it)
 		case wire.TypeImmediateAck:
-			eliciting, prompt = true, true
+			c.eliciting, c.prompt = true, true
 		default:
-			eliciting = true
 			if sp != wire.SpaceApp {
-				return false, false, violation(CodeProtocol, "frame of type %#x in the handshake", fr.Type)
+				return c, violation(CodeProtocol, "frame of type %#x in the handshake", fr.Type)
 			}
+			if fr.Type == wire.TypePathChallenge || fr.Type == wire.TypePathResponse {
+				s.pathFrame(now, fr, it)
+				continue
+			}
+			c.eliciting = true
 			err = s.appFrame(now, fr, it)
 		}
 		if err != nil {
-			return false, false, err
+			return c, err
 		}
+		c.probing = false
 	}
-	return eliciting, prompt, nil
+	return c, nil
+}
+
+// pathFrame handles the frames that probe paths. They are not acknowledged: a
+// challenge has its answer.
+func (s *Session) pathFrame(now time.Time, fr *wire.Frame, it item) {
+	switch {
+	case fr.Type == wire.TypePathResponse:
+		s.answered(now, fr.Value, it.via)
+	case len(s.responses) < maxResponses:
+		s.responses = append(s.responses, response{data: fr.Value, via: it.via})
+	default:
+		s.count.ChallengesDropped++
+	}
 }
 
 // appFrame handles the frames that only an established session carries.
@@ -169,17 +195,13 @@ func (s *Session) appFrame(now time.Time, fr *wire.Frame, it item) error {
 		s.maxOpen = max(s.maxOpen, fr.Value)
 		s.mu.Unlock()
 		s.openable.set()
-	case wire.TypePathChallenge:
-		if len(s.responses) < maxResponses {
-			s.responses = append(s.responses, response{data: fr.Value, via: it.via})
-		}
-	case wire.TypePathResponse:
-		s.validated(now, fr.Value)
 	case wire.TypeHandshakeDone:
 		if !s.client {
 			return violation(CodeProtocol, "HANDSHAKE_DONE from a client")
 		}
 		s.confirm()
+	case wire.TypeCandidates:
+		s.receiveCandidates(fr)
 	case wire.TypeDatagram:
 		s.receiveDatagram(fr.Data)
 	default:
@@ -223,13 +245,17 @@ func (s *Session) PacketAcked(p *packet) {
 		fr := &p.Frames[i]
 		switch fr.Type {
 		case wire.TypeAck:
-			sp.ackAcked(fr.Off)
+			if p.Sent.After(s.paths.settled) { // else packets are still on the way on the path that the peer left
+				sp.ackAcked(fr.Off)
+			}
 		case wire.TypeCrypto:
 			sp.out.ack(fr.Off, int(fr.Len))
 		case wire.TypePing:
 			s.pong(fr.ID)
 		case wire.TypeHandshakeDone:
 			s.doneAcked = true
+		case wire.TypeCandidates:
+			s.cands.ackedSeq(fr.ID)
 		case wire.TypeStream, wire.TypeResetStream, wire.TypeStreamOpen,
 			wire.TypeStreamAccept, wire.TypeMaxStreamData, wire.TypeStopSending:
 			if st := s.stream(fr.ID); st != nil && st.acked(fr) {
@@ -251,6 +277,8 @@ func (s *Session) PacketLost(p *packet) {
 			s.lostPing(fr.ID)
 		case wire.TypeHandshakeDone:
 			s.sendDone = !s.doneAcked
+		case wire.TypeCandidates:
+			s.cands.lost(fr.ID)
 		case wire.TypeMaxData:
 			s.sendMaxData = true
 		case wire.TypeMaxStreams:

@@ -40,10 +40,11 @@ type plan struct {
 	parts     []part
 	sent      []wire.SentFrame
 	eliciting bool
+	probing   bool // nothing but a path frame: not tracked
 }
 
 func (p *plan) reset() {
-	p.ctrl, p.sent, p.eliciting = p.ctrl[:0], p.sent[:0], false
+	p.ctrl, p.sent, p.eliciting, p.probing = p.ctrl[:0], p.sent[:0], false, false
 	clear(p.parts)
 	p.parts = p.parts[:0]
 }
@@ -98,6 +99,9 @@ func (s *Session) transmit(f *frame.Frame, p Path) {
 	f.SetDst(s.peerID)
 	s.count.PacketsSent++
 	s.count.BytesSent += uint64(len(f.Packet()))
+	if p == s.paths.route {
+		s.paths.routeOut += uint64(len(f.Packet()))
+	}
 	_ = p.Send(f) // a frame that a path drops is found lost like any other
 }
 
@@ -139,17 +143,18 @@ func (s *Session) buildApp(now time.Time) *frame.Frame {
 	if probing && p.eliciting {
 		s.probes[wire.SpaceApp]--
 	}
-	return s.sealApp(now, s.ownPath)
+	return s.sealApp(now)
 }
 
 // wantsToSend reports whether anything but acknowledgements waits.
 func (s *Session) wantsToSend() bool {
-	return s.round.len() > 0 || s.sendMaxData || s.sendMaxStreams || s.sendDone || s.pingsDue() || s.datagramsDue()
+	return s.round.len() > 0 || s.sendMaxData || s.sendMaxStreams || s.sendDone || s.cands.due || s.pingsDue() || s.datagramsDue()
 }
 
 // planControl plans the frames that concern the whole session.
 func (s *Session) planControl() {
 	p := &s.plan
+	s.planCandidates()
 	if s.sendDone {
 		s.sendDone = false
 		p.ctrl = append(p.ctrl, wire.TypeHandshakeDone)
@@ -188,7 +193,7 @@ func (s *Session) planStreams() {
 }
 
 // sealApp turns the plan into a sealed packet and records it as sent.
-func (s *Session) sealApp(now time.Time, via Path) *frame.Frame {
+func (s *Session) sealApp(now time.Time) *frame.Frame {
 	sp, p := &s.spaces[wire.SpaceApp], &s.plan
 	pn := sp.next
 	sp.next++
@@ -208,6 +213,11 @@ func (s *Session) sealApp(now time.Time, via Path) *frame.Frame {
 		text := p.assemble(header)[wire.ShortHeaderLen:]
 		out := s.app.Seal(header, header, text, pn)
 		f.Truncate(len(out))
+	}
+	if p.probing {
+		s.det.Untracked(wire.SpaceApp, pn)
+		s.fail(s.app.Err())
+		return f
 	}
 	rec := s.det.NewPacket()
 	rec.Number, rec.Space, rec.Size = pn, wire.SpaceApp, len(f.Packet())
@@ -283,7 +293,7 @@ func (s *Session) sendClose(now time.Time) {
 		for range copies {
 			s.plan.reset()
 			s.plan.ctrl = wire.AppendClose(s.plan.ctrl, code, reason)
-			s.transmit(s.sealApp(now, s.ownPath), s.ownPath)
+			s.transmit(s.sealApp(now), s.ownPath)
 		}
 		return
 	}

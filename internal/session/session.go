@@ -138,11 +138,11 @@ type core struct {
 	sendMax     uint64    // MAX_DATA of the peer
 	sendTotal   uint64    // bytes of all streams, sent
 	starved     []*Stream // wait for MAX_DATA
-	mtu         int       // largest packet that the path is believed to carry
+	mtu         int       // largest packet that the path in use is believed to carry
 	ownPath     Path      // the path in use
-	proven      Path      // link that leads to the peer, as was proven last
-	mtuRetry    time.Time // when larger packets are tried again
-	mtuWait     time.Duration
+	paths       pathTable
+	cands       candidates
+	proven      Path // link that leads to the peer, as was proven last
 	wantProbe   bool
 	pings       []ping
 	pingID      uint64
@@ -309,6 +309,9 @@ func (s *Session) flush(ctx context.Context) error {
 
 // do runs f in the session's goroutine, soon, unless the session ends first.
 func (s *Session) do(f func(now time.Time)) {
+	if s.death() != nil {
+		return
+	}
 	s.mu.Lock()
 	s.commands = append(s.commands, f)
 	s.mu.Unlock()
@@ -366,6 +369,9 @@ type Stats struct {
 	PacketsSent, PacketsReceived, PacketsLost uint64
 	BytesSent, BytesReceived                  uint64 // of packets
 	PacketsDropped                            uint64 // received and thrown away: malformed, replayed, not to be opened, queue full
+	AnswersIgnored                            uint64 // PATH_RESPONSEs that no challenge on their path asked for, or late
+	PathsRefused                              uint64 // paths beyond a limit
+	ChallengesDropped                         uint64 // PATH_CHALLENGEs while too many waited for their answer
 	DatagramsDropped                          uint64 // sent or received while a queue was full
 	Streams                                   int
 	Turns                                     uint64 // times that the session's goroutine woke up

@@ -2,7 +2,6 @@ package session
 
 import (
 	"net/netip"
-	"sync"
 	"testing"
 
 	"github.com/weftnet/weft/internal/frame"
@@ -12,7 +11,7 @@ import (
 )
 
 // A flow is a path, although neither package knows the other.
-var _ Path = (*udp.Flow)(nil)
+var _ Direct = (*udp.Flow)(nil)
 
 // udpEnd is an endpoint with a socket of its own on loopback.
 type udpEnd struct {
@@ -20,7 +19,6 @@ type udpEnd struct {
 	s        *udp.Socket
 	peer     netip.AddrPort // of the dialler
 	sessions chan *Session
-	bound    sync.Map // the flows that peers have proven to be on
 }
 
 // newUDPEnd makes an end with a socket on conn, or on the kernel's loopback.
@@ -32,11 +30,6 @@ func newUDPEnd(t testing.TB, conn udp.PacketConn) *udpEnd {
 		Layer:       "native",
 		Route:       func(identity.NodeID) Path { return u.s.Flow(u.peer) },
 		OnSession:   func(s *Session) { u.sessions <- s },
-		OnBind: func(peer identity.Peer, via Path) {
-			fl := via.(*udp.Flow)
-			fl.Validated()
-			u.bound.Store(fl, peer.ID)
-		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +92,7 @@ func runSession(t *testing.T, a, b *udpEnd, n int) {
 	back := <-b.sessions
 	x, y := open(t, there, back)
 	transfer(t, x, y, n, 1)
-	if id, ok := a.bound.Load(a.s.Flow(a.peer)); !ok || id != b.e.self {
+	if id := a.s.Flow(a.peer).ID(); id != b.e.self {
 		t.Errorf("the flow to the peer is bound to %v, want %v", id, b.e.self)
 	}
 	for _, u := range []*udpEnd{a, b} {

@@ -4,7 +4,7 @@ import "time"
 
 // Frame types. Numbers below 0x40 are those of RFC 9000 section 19, RFC 9221
 // (DATAGRAM) and the QUIC acknowledgement frequency extension
-// (IMMEDIATE_ACK); STREAM_OPEN and STREAM_ACCEPT are ours.
+// (IMMEDIATE_ACK); STREAM_OPEN, STREAM_ACCEPT and CANDIDATES are ours.
 const (
 	TypePadding         = 0x00 // one byte
 	TypePing            = 0x01
@@ -24,6 +24,7 @@ const (
 	TypeDatagram        = 0x31 // length, data
 	TypeStreamOpen      = 0x32 // stream, kind
 	TypeStreamAccept    = 0x33 // stream
+	TypeCandidates      = 0x34 // sequence, length, candidates
 
 	streamOff   = 0x04
 	streamLen   = 0x02
@@ -33,9 +34,10 @@ const (
 
 // Limits of what a frame may say.
 const (
-	MaxAckRanges  = 64  // ranges kept of one ACK; lower ones are checked and ignored
-	MaxReasonLen  = 256 // bytes of a CONNECTION_CLOSE's reason
-	maxOffsetSize = 17  // STREAM header: type, ID and offset at their largest
+	MaxAckRanges  = 64   // ranges kept of one ACK; lower ones are checked and ignored
+	MaxReasonLen  = 256  // bytes of a CONNECTION_CLOSE's reason
+	MaxCandidates = 1024 // bytes of candidates
+	maxOffsetSize = 17   // STREAM header: type, ID and offset at their largest
 )
 
 // StreamOverhead is the most that a STREAM frame adds to the last data in a
@@ -53,9 +55,9 @@ type Frame struct {
 	Fin    bool          // STREAM
 	ID     uint64        // stream ID
 	Off    uint64        // STREAM, CRYPTO
-	Value  uint64        // code, limit, kind, or the data of a challenge or response
+	Value  uint64        // code, limit, kind, sequence, or the data of a challenge or response
 	Final  uint64        // RESET_STREAM: final size
-	Data   []byte        // STREAM, CRYPTO, DATAGRAM; CONNECTION_CLOSE: reason
+	Data   []byte        // STREAM, CRYPTO, DATAGRAM, CANDIDATES; CONNECTION_CLOSE: reason
 	Delay  time.Duration // ACK: at most an hour
 	Ranges []AckRange    // ACK: descending; storage is reused by Next
 }
@@ -102,6 +104,14 @@ func (f *Frame) Next(b []byte) (rest []byte, err error) {
 			return nil, err
 		}
 		return f.nextData(b)
+	case TypeCandidates:
+		if b, err = varints(b, &f.Value); err != nil {
+			return nil, err
+		}
+		if b, err = f.nextData(b); err != nil || len(f.Data) > MaxCandidates {
+			return nil, ErrMalformed
+		}
+		return b, nil
 	case TypeDatagram:
 		return f.nextData(b)
 	case TypeStreamAccept:
@@ -242,6 +252,13 @@ func AppendClose(b []byte, code uint64, reason string) []byte {
 	b = AppendVarint(append(b, TypeConnectionClose), code)
 	b = AppendVarint(b, uint64(len(reason)))
 	return append(b, reason...)
+}
+
+// AppendCandidates appends a CANDIDATES frame with at most MaxCandidates bytes.
+func AppendCandidates(b []byte, seq uint64, data []byte) []byte {
+	b = AppendVarint(append(b, TypeCandidates), seq)
+	b = AppendVarint(b, uint64(len(data)))
+	return append(b, data...)
 }
 
 // AppendValues appends a frame that is a type and variable-length integers,

@@ -34,6 +34,8 @@ func appendFrame(b []byte, f *Frame) []byte {
 		return AppendClose(b, f.Value, string(f.Data))
 	case TypeDatagram:
 		return AppendDatagram(b, f.Data)
+	case TypeCandidates:
+		return AppendCandidates(b, f.Value, f.Data)
 	case TypeStreamAccept:
 		return AppendValues(b, f.Type, f.ID)
 	}
@@ -58,6 +60,7 @@ var frameTypes = []uint8{
 	TypePadding, TypePing, TypeAck, TypeResetStream, TypeStopSending, TypeCrypto, TypeStream, TypeMaxData,
 	TypeMaxStreamData, TypeMaxStreams, TypePathChallenge, TypePathResponse, TypeConnectionClose,
 	TypeHandshakeDone, TypeImmediateAck, TypeDatagram, TypeStreamOpen, TypeStreamAccept,
+	TypeCandidates,
 }
 
 // randomFrame returns a frame of a type with random content.
@@ -100,6 +103,9 @@ func randomFrame(rng *rand.Rand, kind uint8) *Frame {
 		f.Value = number()
 		data()
 		f.Data = f.Data[:min(len(f.Data), MaxReasonLen)]
+	case TypeCandidates:
+		f.Value = number()
+		data()
 	case TypeDatagram:
 		data()
 	case TypeStreamAccept:
@@ -179,6 +185,7 @@ func TestFrameBytesAreAsDocumented(t *testing.T) {
 		"STREAM":           {AppendStreamHeader(nil, 4, 0, 9, false, false), []byte{0x08, 4}},
 		"STREAM, all bits": {AppendStreamHeader(nil, 4, 5, 9, true, true), []byte{0x0f, 4, 5, 9}},
 		"CRYPTO":           {AppendCrypto(nil, 3, []byte("ab")), []byte{0x06, 3, 2, 'a', 'b'}},
+		"CANDIDATES":       {AppendCandidates(nil, 7, []byte("ab")), []byte{0x34, 7, 2, 'a', 'b'}},
 		"DATAGRAM":         {AppendDatagram(nil, []byte("ab")), []byte{0x31, 2, 'a', 'b'}},
 		"CONNECTION_CLOSE": {AppendClose(nil, 10, "no"), []byte{0x1c, 10, 2, 'n', 'o'}},
 		"PATH_CHALLENGE":   {AppendPath(nil, TypePathChallenge, 0x0102030405060708), []byte{0x1a, 1, 2, 3, 4, 5, 6, 7, 8}},
@@ -211,6 +218,7 @@ func TestContradictoryFramesAreMalformed(t *testing.T) {
 		"STREAM beyond the last offset":   append(AppendStreamHeader(nil, 1, MaxVarint, 1, false, true), 'x'),
 		"STREAM, the same to the end":     append(AppendStreamHeader(nil, 1, MaxVarint, 1, false, false), 'x'),
 		"CRYPTO beyond the last offset":   AppendCrypto(nil, MaxVarint, []byte("x")),
+		"candidates that are too many":    AppendCandidates(nil, 1, make([]byte, MaxCandidates+1)),
 		"DATAGRAM longer than the packet": {TypeDatagram, 2, 'x'},
 	} {
 		var f Frame
