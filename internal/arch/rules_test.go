@@ -81,7 +81,7 @@ var importable = map[string]string{
 	"github.com/x448/float16":      "needed by cbor",
 	"golang.org/x/crypto":          "Argon2id for network secrets, ChaCha20",
 	"golang.org/x/net":             "HTTP/2, socket options, DNS messages on the LAN, and which proxy the environment asks for",
-	"golang.org/x/sys":             "socket options",
+	"golang.org/x/sys":             "socket options, netlink",
 	"golang.org/x/text":            "needed by x/net",
 	"golang.org/x/time":            "rate limits",
 }
