@@ -78,12 +78,54 @@ func (e *Endpoint) DialNeighbour(ctx context.Context, link Path) (*Session, erro
 	s := e.newSession(true, 0, link)
 	e.start(s)
 	e.mu.Unlock()
+	return s.awaitReady(ctx)
+}
+
+// DialDirect is like Dial, but the handshake goes over via, and no other way;
+// the session goes on there, with the route beside it. It leaves a handshake
+// that Dial has begun alone: who is first wins, and Dial returns that session,
+// too. The caller keeps via until DialDirect returns.
+func (e *Endpoint) DialDirect(ctx context.Context, target identity.Target, via Direct) (*Session, error) {
+	id := target.ID
+	if target.Key != (identity.PublicKey{}) {
+		id = target.Key.ID()
+	}
+	if id == e.self {
+		return nil, ErrSelf
+	}
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil, errClosed
+	}
+	if p := e.peers[id]; p != nil {
+		for _, s := range p.sessions {
+			if s.death() == nil {
+				e.mu.Unlock()
+				return s, target.Check(s.Peer())
+			}
+		}
+	}
+	s := e.newSession(true, id, via)
+	s.target = target
+	e.start(s)
+	e.mu.Unlock()
+	return s.awaitReady(ctx)
+}
+
+// awaitReady waits for the end of a handshake that is of one dial only.
+func (s *Session) awaitReady(ctx context.Context) (*Session, error) {
 	select {
 	case <-s.ready:
 		return s, nil
 	case <-s.done:
 		return nil, s.death()
 	case <-ctx.Done():
+		select {
+		case <-s.ready:
+			return s, nil
+		default:
+		}
 		s.do(func(time.Time) { s.end(&ClosedError{Reason: "dial was given up"}) })
 		return nil, context.Cause(ctx)
 	}

@@ -1,8 +1,13 @@
 package session
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/weftnet/weft/internal/frame"
 	"github.com/weftnet/weft/internal/identity"
@@ -79,6 +84,80 @@ func TestSessionRunsThroughANATWithoutARelay(t *testing.T) {
 		defer b.close()
 		a.peer = netip.AddrPortFrom(far.Addrs()[0], b.s.LocalAddr().Port())
 		runSession(t, a, b, 1<<20)
+	})
+}
+
+// nowhere is a route that leads nowhere: the node has no relay.
+type nowhere struct{}
+
+func (nowhere) Send(f *frame.Frame) error { f.Release(); return nil }
+func (nowhere) Ready(Waker) bool          { return false }
+func (nowhere) MaxPacket() int            { return frame.MaxPacket }
+func (nowhere) ID() identity.NodeID       { return 0 }
+func (nowhere) String() string            { return "nowhere" }
+
+// A dial over one flow needs no route, and a dial that waits for one gets the
+// session, too.
+func TestDialDirectNeedsNoRoute(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := natnet.New(1)
+		defer n.Close()
+		home := n.NAT("home", natnet.PortRestricted())
+		var ends [2]*udpEnd
+		var addrs [2]netip.AddrPort
+		for i := range ends {
+			h := n.Host(fmt.Sprint(i), natnet.HostConfig{NAT: home})
+			c, err := h.ListenPacket(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ends[i] = newUDPEnd(t, udp.OneByOne(c))
+			defer ends[i].close()
+			ends[i].e.cfg.Route = func(identity.NodeID) Path { return nowhere{} }
+			addrs[i] = netip.AddrPortFrom(h.Addrs()[0], uint16(c.Port()))
+		}
+		a, b := ends[0], ends[1]
+		var waiting *Session
+		var err error
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			waiting, err = a.e.Dial(t.Context(), identity.Target{ID: b.e.self})
+		}()
+		synctest.Wait()
+
+		dead := a.s.Flow(netip.MustParseAddrPort("10.99.0.1:1"))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if _, err := a.e.DialDirect(ctx, identity.Target{ID: b.e.self}, dead); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("dial to nobody: %v", err)
+		}
+		cancel()
+		dead.Forget()
+
+		fl := a.s.Flow(addrs[1])
+		there, direct := a.e.DialDirect(t.Context(), identity.Target{ID: b.e.self}, fl)
+		fl.Forget()
+		if direct != nil {
+			t.Fatal(direct)
+		}
+		back := <-b.sessions
+		if <-done; err != nil || waiting != there {
+			t.Errorf("the dial that waited has %v, %v, want the session", waiting, err)
+		}
+		x, y := open(t, there, back)
+		transfer(t, x, y, 1<<20, 1)
+		for _, s := range []*Session{there, back} {
+			if p := s.Paths(); len(p) != 2 || !p[1].Active || p[1].State != PathValidated {
+				t.Errorf("paths %+v, want the flow in use", p)
+			}
+		}
+		again, direct := a.e.DialDirect(t.Context(), identity.Target{ID: b.e.self}, fl)
+		if again != there || direct != nil {
+			t.Errorf("another dial has %v, %v, want the same session", again, direct)
+		}
+		if c := b.s.Counters(); c.DroppedUnvalidated > 0 {
+			t.Errorf("the server could not answer: %+v", c)
+		}
 	})
 }
 
