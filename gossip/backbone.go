@@ -247,14 +247,15 @@ func (b *Backbone) Withdraw(node identity.NodeID, hungUp bool) {
 // Send sends a datagram, at most [MaxDatagram] bytes, to another relay. It never
 // blocks, keeps nothing of p, and reports whether the datagram was queued;
 // if not it was dropped and counted: the relay cannot be reached, or its queue
-// is full. In the first 100 ms after the first conn of a relay, mesh knows no
+// is full. Sources share the queue fairly: they take turns, and when it is full
+// the one with the most makes room. In the first 100 ms after the first conn of a relay, mesh knows no
 // way yet.
-func (b *Backbone) Send(to identity.NodeID, p []byte) bool {
+func (b *Backbone) Send(to, source identity.NodeID, p []byte) bool {
 	if len(p) > MaxDatagram || !b.view.Load().reachable[to] {
 		b.out.noWay.Add(1)
 		return false
 	}
-	return b.out.datagram(NameOf(to), p)
+	return b.out.datagram(NameOf(to), source, p)
 }
 
 // Serve lets the backbone use conn, such as a stream of the session with

@@ -245,14 +245,14 @@ func TestDatagramsReachRelaysThatAreNoNeighbours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := &gossiptest.Hub{}
 		a, b, c := newRelay(t, hub.Transport()), newRelay(t, hub.Transport()), newRelay(t, hub.Transport())
-		if a.Send(c.id, []byte("too early")) {
+		if a.Send(c.id, a.id, []byte("too early")) {
 			t.Error("sent to a relay that is not known")
 		}
 		hub.Connect(a.id, b.id)
 		hub.Connect(b.id, c.id)
 		time.Sleep(time.Second)
 		for i := range 3 {
-			if !a.Send(c.id, fmt.Append(nil, i)) {
+			if !a.Send(c.id, a.id, fmt.Append(nil, i)) {
 				t.Fatal("not sent")
 			}
 		}
@@ -261,7 +261,7 @@ func TestDatagramsReachRelaysThatAreNoNeighbours(t *testing.T) {
 				t.Errorf("got %q, want %q", got, want)
 			}
 		}
-		if a.Send(c.id, make([]byte, gossip.MaxDatagram+1)) {
+		if a.Send(c.id, a.id, make([]byte, gossip.MaxDatagram+1)) {
 			t.Error("sent a datagram that is too large")
 		}
 	})

@@ -114,7 +114,7 @@ func exchange(t testing.TB, a, b *testRelay) {
 	defer tick.Stop()
 	timeout := time.After(meshTime)
 	for {
-		a.Send(b.id, []byte("hello"))
+		a.Send(b.id, a.id, []byte("hello"))
 		select {
 		case got := <-b.datagrams:
 			if want := fmt.Sprint(a.id, ": hello"); got == want {
@@ -169,7 +169,7 @@ func flood(ctx context.Context, from *testRelay, to ...*testRelay) {
 	for {
 		for _, r := range to {
 			for range 8 {
-				from.Send(r.id, p)
+				from.Send(r.id, from.id, p)
 			}
 		}
 		select {

@@ -6,6 +6,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/weftnet/weft/internal/fairq"
+	"github.com/weftnet/weft/internal/identity"
 )
 
 // Limits of what waits to be sent to one relay.
@@ -42,7 +45,9 @@ type sender struct {
 	to        Name
 	wake      chan struct{} // of capacity one
 	control   [][]byte
-	datagrams [][]byte // with room for the header
+	datagrams fairq.Queue[identity.NodeID, datagram]
+	one       []datagram // the last that was taken
+	count     int        // of datagrams
 	bytes     int
 
 	stream     uint64    // identifies this sender
@@ -55,6 +60,17 @@ type sender struct {
 }
 
 const datagramHeader = 1 + 8 + 8
+
+// A datagram waits to be sent. The sources of datagrams share the queue, and the
+// way, fairly.
+type datagram struct {
+	source identity.NodeID
+	msg    []byte // with room for the header
+}
+
+func (d datagram) Src() identity.NodeID { return d.source }
+func (d datagram) Len() int             { return len(d.msg) - datagramHeader }
+func (d datagram) Cap() int             { return len(d.msg) }
 
 func newSenders(ctx context.Context, t Transport, failed func(Name)) *senders {
 	return &senders{ctx: ctx, carry: t, failed: failed, to: make(map[Name]*sender)}
@@ -80,23 +96,36 @@ func (s *senders) with(to Name, f func(*sender) bool) bool {
 	return ok
 }
 
-// datagram queues a copy of p.
-func (s *senders) datagram(to Name, p []byte) bool {
-	msg := make([]byte, datagramHeader+len(p))
-	msg[0] = kindDatagram
-	copy(msg[datagramHeader:], p)
+// datagram queues a copy of p, if need be in place of one of a source that has
+// more in the queue.
+func (s *senders) datagram(to Name, source identity.NodeID, p []byte) bool {
+	d := datagram{source, make([]byte, datagramHeader+len(p))}
+	d.msg[0] = kindDatagram
+	copy(d.msg[datagramHeader:], p)
 	ok := s.with(to, func(q *sender) bool {
-		if len(q.datagrams) >= queueCount || q.bytes+len(msg) > queueBytes {
-			return false
+		for q.count >= queueCount || q.bytes+d.Cap() > queueBytes {
+			old, ok := q.datagrams.PushOut(source, d.Cap())
+			if !ok {
+				return false
+			}
+			q.took(old)
+			s.drops.Add(1)
 		}
-		q.datagrams = append(q.datagrams, msg)
-		q.bytes += len(msg)
+		q.datagrams.Push(d)
+		q.count++
+		q.bytes += d.Cap()
 		return true
 	})
 	if !ok {
 		s.drops.Add(1)
 	}
 	return ok
+}
+
+// took counts a datagram that was removed.
+func (q *sender) took(d datagram) {
+	q.count--
+	q.bytes -= d.Cap()
 }
 
 // control queues another message; the queue is short, since the core repeats
@@ -184,12 +213,11 @@ func (s *senders) take(q *sender) (msg []byte, wait time.Duration) {
 	case len(q.control) > 0:
 		msg, q.control = q.control[0], q.control[1:]
 		return msg, 0
-	case len(q.datagrams) == 0:
+	case q.count == 0:
 		return nil, senderIdle
 	}
-	msg = q.datagrams[0]
-	size := uint64(len(msg))
-	if flying := q.offset - q.acked; flying > 0 && flying+size > window {
+	stalled := false
+	if flying := q.offset - q.acked; flying > 0 && flying+datagramHeader+MaxDatagram > window {
 		now := time.Now()
 		if q.stalled.IsZero() {
 			q.stalled = now
@@ -199,17 +227,21 @@ func (s *senders) take(q *sender) (msg []byte, wait time.Duration) {
 		}
 		// Perhaps all was lost, and no acknowledgement will come: one datagram
 		// finds out.
-		q.stalled = now
-		q.acked += min(size, flying)
+		q.stalled, stalled = now, true
 	} else {
 		q.stalled = time.Time{}
 	}
-	q.datagrams[0] = nil
-	q.datagrams, q.bytes = q.datagrams[1:], q.bytes-len(msg)
+	q.one = q.datagrams.Take(q.one[:0], 1, MaxDatagram)
+	d := q.one[0]
+	q.took(d)
+	size := uint64(len(d.msg))
+	if stalled {
+		q.acked += min(size, q.offset-q.acked)
+	}
 	q.offset += size
-	binary.BigEndian.PutUint64(msg[1:], q.stream)
-	binary.BigEndian.PutUint64(msg[9:], q.offset)
-	return msg, 0
+	binary.BigEndian.PutUint64(d.msg[1:], q.stream)
+	binary.BigEndian.PutUint64(d.msg[9:], q.offset)
+	return d.msg, 0
 }
 
 // lost says that a datagram that was taken is not on its way.
@@ -223,7 +255,7 @@ func (s *senders) lost(q *sender, size int) {
 func (s *senders) retire(q *sender) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if q.owed || len(q.control)+len(q.datagrams) > 0 {
+	if q.owed || len(q.control)+q.count > 0 {
 		return false
 	}
 	delete(s.to, q.to)
@@ -234,7 +266,7 @@ func (s *senders) retire(q *sender) bool {
 func (s *senders) drop(q *sender) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drops.Add(uint64(len(q.datagrams)))
+	s.drops.Add(uint64(q.count))
 	delete(s.to, q.to)
 }
 

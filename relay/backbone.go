@@ -113,7 +113,7 @@ func (r *relay) elsewhere(f *frame.Frame) bool {
 	if !ok || at == r.self || r.backbone == nil {
 		return false
 	}
-	r.backbone.Send(at, f.Bytes())
+	r.backbone.Send(at, f.Src(), f.Bytes())
 	f.Release()
 	return true
 }

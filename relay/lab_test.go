@@ -31,7 +31,8 @@ type lab struct {
 	hub gossiptest.Hub // of the relays' gossip
 	wg  sync.WaitGroup // of goroutines that end with what they serve
 
-	learns bool // relays have links to those that they learn of
+	learns bool                                    // relays have links to those that they learn of
+	gossip func(gossip.Transport) gossip.Transport // changes the transports of relays; may be nil
 }
 
 func newLab(t *testing.T) *lab {
@@ -59,6 +60,9 @@ type node struct {
 // GossipTransport makes the node one of the lab's backbone if it is a relay.
 func (n *node) GossipTransport() gossip.Transport {
 	n.gossip = n.lab.hub.Transport()
+	if n.lab.gossip != nil {
+		n.gossip = n.lab.gossip(n.gossip)
+	}
 	return n.gossip
 }
 

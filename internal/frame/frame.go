@@ -98,6 +98,9 @@ func (f *Frame) Release() {
 // Bytes returns the whole frame as links write it.
 func (f *Frame) Bytes() []byte { return f.buf }
 
+// Len is the length of the whole frame.
+func (f *Frame) Len() int { return len(f.buf) }
+
 // Header returns the first HeaderLen bytes.
 func (f *Frame) Header() []byte { return f.buf[:HeaderLen] }
 

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weftnet/weft/internal/fairq"
 	"github.com/weftnet/weft/internal/frame"
 	"github.com/weftnet/weft/internal/identity"
 )
@@ -71,7 +72,7 @@ type Link struct {
 	wg   sync.WaitGroup
 
 	mu         sync.Mutex
-	queue      fairQueue
+	queue      fairq.Queue[identity.NodeID, *frame.Frame]
 	ping, pong *frame.Frame // go ahead of the queue
 	idle       bool         // the writer waits for kick
 	drained    chan struct{}
@@ -177,7 +178,7 @@ func (l *Link) Send(f *frame.Frame) error {
 	}
 	l.queuedFrames.Add(1)
 	l.queuedBytes.Add(size)
-	l.queue.push(f)
+	l.queue.Push(f)
 	l.expectAnswerLocked()
 	kick := l.takeIdleLocked()
 	l.mu.Unlock()
@@ -195,8 +196,8 @@ func (l *Link) makeRoomLocked(src identity.NodeID, size int64) bool {
 		if n == 0 || n < int64(l.cfg.QueueFrames) && l.queuedBytes.Load()+size <= int64(l.cfg.QueueBytes) {
 			return true
 		}
-		f := l.queue.pushOut(src, int(size))
-		if f == nil {
+		f, ok := l.queue.PushOut(src, int(size))
+		if !ok {
 			return false
 		}
 		l.queuedFrames.Add(-1)
@@ -249,7 +250,7 @@ func (l *Link) roomyLocked() bool {
 	if l.cfg.Self == 0 {
 		return false
 	}
-	own, others := l.queue.share(l.cfg.Self)
+	own, others := l.queue.Share(l.cfg.Self)
 	return others > 0 && own*2*(others+2) <= l.cfg.QueueBytes
 }
 
@@ -343,7 +344,7 @@ func (l *Link) fail(err error) {
 	l.closed, l.err = true, err
 	l.up.Store(false)
 	waiters := l.takeWaitersLocked()
-	dropped := l.queue.takeAll()
+	dropped := l.queue.TakeAll()
 	for _, f := range dropped {
 		l.queuedFrames.Add(-1)
 		l.queuedBytes.Add(-int64(f.Cap()))

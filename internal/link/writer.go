@@ -52,7 +52,7 @@ func (l *Link) next(batch []*frame.Frame) ([]*frame.Frame, bool) {
 			return nil, false
 		}
 		batch = appendControl(batch, &l.pong, &l.ping)
-		batch = l.queue.take(batch)
+		batch = l.queue.Take(batch, batchFrames, batchBytes)
 		l.idle = len(batch) == 0
 		if l.idle && l.drained != nil && l.queuedFrames.Load() == 0 {
 			close(l.drained)
