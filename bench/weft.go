@@ -80,7 +80,7 @@ func (p *weftPairs) start(ctx context.Context, relayed bool) error {
 
 // node makes one more node of the network.
 func (p *weftPairs) node() (*overlay.Node, error) {
-	cfg := overlay.Config{Secret: p.secret, Reliability: p.layer}
+	cfg := overlay.Config{Secret: p.secret, Reliability: p.layer, NoDirect: true} // what is measured is a link, or a relay
 	if p.addr != "" {
 		cfg.Relays = []string{p.addr}
 	}

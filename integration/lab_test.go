@@ -52,6 +52,7 @@ func newLab(t *testing.T) *lab {
 func (l *lab) environ(vars ...string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WEFT_") })
 	env = append(env, overlay.EnvSecret+"="+l.secret, overlay.EnvRelays+"="+strings.Join(l.relays, ","))
+	env = append(env, overlay.EnvRelayOnly+"=1") // these tests are about relays
 	if l.secret == "" {
 		env = append(env, overlay.EnvOpen+"=1")
 	}
@@ -127,6 +128,7 @@ func (s serverProcess) addr(port int) string {
 func (l *lab) node(cfg overlay.Config) *overlay.Node {
 	l.t.Helper()
 	cfg.Secret, cfg.Open = l.secret, l.secret == ""
+	cfg.NoDirect = true // these tests are about relays
 	if cfg.Relays == nil {
 		cfg.Relays = l.relays
 	}

@@ -76,6 +76,25 @@ type Config struct {
 	// addresses; but no proxy if DialLink is set.
 	Proxy func(*url.URL) (*url.URL, error)
 
+	// NoDirect turns off direct paths: all packets go over relays, and the node
+	// opens no UDP socket. False: sessions begin on a relay and move to a direct
+	// path as soon as there is one.
+	NoDirect bool
+	// UDPAddr is where the node's UDP socket listens, as "host:port" with an IP
+	// address or nothing for the host. A fixed port is for those who open it in
+	// a firewall. Empty: ":0", all addresses and any port; then a system that
+	// gives no socket is no error, and the node uses relays only.
+	UDPAddr string
+	// STUNServers are further servers, as "host:port", that tell the node its
+	// address outside of its NAT (RFC 8489). The relays in use are asked in any
+	// case, on the UDP port of the same number. At most 8 in all are asked.
+	STUNServers []string
+	// ListenUDP opens the node's UDP socket at UDPAddr, for tests. A conn with a
+	// method LocalAddrs() []netip.Addr says by it which addresses the host has;
+	// they are asked for every two seconds. Nil: the system's sockets; but no
+	// direct paths if DialLink is set.
+	ListenUDP func(ctx context.Context, address string) (net.PacketConn, error)
+
 	// Reliability is the layer that makes conns out of sessions; nodes that
 	// talk to each other need the same: [native.Layer], or one of packages
 	// stream/yamux and stream/sctp. Nil: native.
@@ -85,7 +104,7 @@ type Config struct {
 	Allow *Rule
 	// Logger is told what happens to the node. Nil: silence.
 	Logger logrus.FieldLogger
-	// OnEvent is told what happens between the node and its relays, one event
+	// OnEvent is told what happens between the node and its relays and peers, one event
 	// after the other in one goroutine. The node does not wait for it: when 128
 	// events are waiting, further ones are dropped and counted. It must not
 	// call Close or Shutdown of the node, which wait for it. Nil: nobody is
@@ -164,6 +183,12 @@ func (c Config) check() (Config, error) {
 		}
 	}
 	c.Relays = slices.Clone(c.Relays)
+	if err := c.checkDirect(); err != nil {
+		return c, err
+	}
+	if c.DialLink != nil && c.ListenUDP == nil {
+		c.NoDirect = true
+	}
 	if c.DialLink == nil && c.Proxy == nil {
 		c.Proxy = linkdial.ProxyFromEnvironment()
 	}

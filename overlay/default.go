@@ -17,6 +17,8 @@ const (
 	EnvRelays  = "WEFT_RELAYS"  // Config.Relays, separated by commas
 	EnvName    = "WEFT_NAME"    // Config.Name
 	EnvState   = "WEFT_STATE"   // Config.StateDir
+
+	EnvRelayOnly = "WEFT_RELAY_ONLY" // Config.NoDirect, if "1"
 )
 
 // The default node, made on first use.
@@ -35,6 +37,7 @@ func ConfigFromEnv() (Config, error) {
 		Open:     os.Getenv(EnvOpen) == "1",
 		Name:     os.Getenv(EnvName),
 		StateDir: os.Getenv(EnvState),
+		NoDirect: os.Getenv(EnvRelayOnly) == "1",
 	}
 	for addr := range strings.SplitSeq(os.Getenv(EnvRelays), ",") {
 		if addr = strings.TrimSpace(addr); addr != "" {

@@ -30,7 +30,18 @@ const (
 	// EventIDConflict: a relay refuses this node because another key has the
 	// same ID. Only a new key helps.
 	EventIDConflict = EventKind(uplink.EventConflict)
+
+	// EventPathUp: packets to Peer take a direct path from now on, a relay
+	// before.
+	EventPathUp = firstPathEvent
+	// EventPathMoved: packets to Peer take another direct path.
+	EventPathMoved = firstPathEvent + 1
+	// EventPathDown: packets to Peer go over a relay again; Reason says why.
+	EventPathDown = firstPathEvent + 2
 )
+
+// firstPathEvent leaves room for more events of uplinks.
+const firstPathEvent EventKind = 64
 
 // String names the kind.
 func (k EventKind) String() string {
@@ -47,27 +58,39 @@ func (k EventKind) String() string {
 		return "throttled by relay"
 	case EventIDConflict:
 		return "node ID conflict"
+	case EventPathUp:
+		return "direct path up"
+	case EventPathMoved:
+		return "direct path moved"
+	case EventPathDown:
+		return "direct path down"
 	}
 	return fmt.Sprintf("event %d", uint8(k))
 }
 
-// An Event is something that happened between a node and its relays; see
-// Config.OnEvent.
+// An Event is something that happened between a node and its relays or peers;
+// see Config.OnEvent.
 type Event struct {
 	Kind    EventKind
 	Time    time.Time
-	Relay   string        // address of the relay
+	Relay   string        // address of the relay; empty if the event is about a peer
 	RelayID NodeID        // zero if the relay has not proven who it is
-	From    string        // EventRelayMoved: address of the relay before, empty for the first
+	From    string        // EventRelayMoved: address of the relay before, empty for the first; about a peer: the path before
 	Grace   time.Duration // EventRelayGoingAway: zero if the relay did not say
 	Dropped uint64        // EventThrottled
 	Err     error         // EventRelayDown, EventIDConflict
+
+	Peer   NodeID // zero if the event is about a relay
+	Path   string // to Peer, in words as in [PeerStatus]
+	Reason string // why packets to Peer take another path
 }
 
 // String says what happened, for people.
 func (e Event) String() string {
 	s := e.Kind.String() + ": " + e.Relay
 	switch {
+	case e.Peer != 0:
+		s += fmt.Sprintf("%v by %s, %s before: %s", e.Peer, e.Path, e.From, e.Reason)
 	case e.Err != nil:
 		s += ": " + e.Err.Error()
 	case e.From != "":
@@ -118,16 +141,21 @@ func (t *teller) run() {
 	}
 }
 
-// told queues an event. It never blocks.
+// told queues an event of the uplinks. It never blocks.
 func (t *teller) told(e uplink.Event) {
+	t.put(Event{
+		Kind: EventKind(e.Kind), Time: e.Time, Relay: e.Addr, RelayID: e.Relay,
+		From: e.From, Grace: e.Grace, Dropped: e.Dropped, Err: e.Err,
+	})
+}
+
+// put queues an event. It never blocks.
+func (t *teller) put(e Event) {
 	if t.tell == nil {
 		return
 	}
 	select {
-	case t.queue <- Event{
-		Kind: EventKind(e.Kind), Time: e.Time, Relay: e.Addr, RelayID: e.Relay,
-		From: e.From, Grace: e.Grace, Dropped: e.Dropped, Err: e.Err,
-	}:
+	case t.queue <- e:
 	default:
 		t.dropped.Add(1)
 	}

@@ -40,6 +40,7 @@ type Node struct {
 	hooks       *relayhost.Hooks
 	dialLink    link.Dial
 	uplinks     *uplink.Set
+	direct      *directPaths // nil: relays only
 	events      *teller
 	ports       *listener.Table
 	packets     *packetTable
@@ -100,7 +101,11 @@ func New(cfg Config) (*Node, error) {
 		Logger:  n.log,
 	})
 	n.hooks = relayhost.NewHooks(n.sw)
+	n.direct = newDirect(n)
 	if n.ep, err = session.NewEndpoint(n.sessionConfig()); err != nil {
+		return nil, err
+	}
+	if err := n.openDirect(); err != nil {
 		return nil, err
 	}
 	n.events.start()
@@ -113,9 +118,11 @@ func New(cfg Config) (*Node, error) {
 		Registration: func() control.Register { return control.Register{Names: credentials.Names()} },
 		Sign:         func(m *control.Register, relay NodeID) error { return m.Sign(credentials, relay) },
 		Memory:       cfg.relayMemory(credentials.Network().ID()),
+		OnChange:     n.direct.changed,
 		OnEvent:      n.events.told,
 		Logger:       n.log,
 	}, n.sw, n.ep)
+	n.direct.start()
 	return n, nil
 }
 
@@ -135,6 +142,9 @@ func (n *Node) sessionConfig() session.Config {
 		MaxStreams:       uint64(n.cfg.MaxStreams),
 		StreamWindow:     uint64(n.cfg.StreamWindow),
 		MaxStreamWindow:  uint64(n.cfg.MaxStreamWindow),
+	}
+	if n.direct != nil {
+		cfg.OnCandidates, cfg.OnPath = n.direct.told, n.direct.pathEvent
 	}
 	if g, ok := n.layer.(stream.Greeter); ok {
 		cfg.Greeting = g.Greeting
@@ -256,6 +266,7 @@ func (n *Node) leave(ctx context.Context) error {
 	n.drainLinks()
 	_ = n.uplinks.Close()
 	_ = n.sw.Close()
+	n.direct.close()
 	n.events.close()
 	n.wg.Wait()
 	return err

@@ -23,7 +23,8 @@ type Rule = listener.Rule
 func PeerOf(c net.Conn) (Peer, bool) { return listener.PeerOf(c) }
 
 // PathOf returns the way that a conn takes at the moment, in words such as
-// "relay relay.example.org:9999". It reports false where PeerOf does.
+// "relay relay.example.org:9999" or "udp 192.0.2.7:4000". It reports false where
+// PeerOf does.
 func PathOf(c net.Conn) (string, bool) {
 	for {
 		switch w := c.(type) {

@@ -24,6 +24,9 @@ type peerSession struct {
 func (n *Node) established(s *session.Session) {
 	n.hooks.OnSession(s)
 	n.peerSession(s)
+	if n.direct != nil {
+		n.direct.established(s)
+	}
 }
 
 // peerSession returns what belongs to s, and starts it at the first call: be

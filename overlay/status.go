@@ -20,6 +20,7 @@ type Status struct {
 	Relays  []RelayStatus // those of Config.Relays in their order, then others in use
 	Peers   []PeerStatus  // by ID
 	Ports   []uint16      // that are listened on, in order
+	UDP     UDPStatus     // what there is for direct paths
 
 	// LearnedRelays is how many relays the node knows from other relays, in use
 	// or not.
@@ -67,10 +68,12 @@ type RelayStatus struct {
 // A PeerStatus is the state of a session with a peer.
 type PeerStatus struct {
 	Peer
-	Path      string // the way that packets take, in words
-	Layer     string // the peer's
-	Initiator bool   // this side began the session
-	Conns     int    // open conns and other streams
+	Path      string       // the way that packets take, in words
+	Paths     []PathStatus // all ways: first the one over a relay or link, then direct ones
+	NotDirect string       // why packets go over a relay; empty if they do not
+	Layer     string       // the peer's
+	Initiator bool         // this side began the session
+	Conns     int          // open conns and other streams
 	RTT       time.Duration
 	MinRTT    time.Duration
 
@@ -88,16 +91,18 @@ func (n *Node) Peers() iter.Seq[PeerStatus] {
 			return cmp.Compare(a.Peer().ID, b.Peer().ID)
 		})
 		for _, s := range sessions {
-			if !yield(peerStatus(s)) {
+			if !yield(n.peerStatus(s)) {
 				return
 			}
 		}
 	}
 }
 
-func peerStatus(s *session.Session) PeerStatus {
+func (n *Node) peerStatus(s *session.Session) PeerStatus {
 	st := s.Stats()
+	paths, notDirect := n.pathsOf(s)
 	return PeerStatus{
+		Paths: paths, NotDirect: notDirect,
 		Peer:      s.Peer(),
 		Path:      s.Path().String(),
 		Layer:     s.PeerLayer(),
@@ -118,6 +123,7 @@ func (n *Node) Status() Status {
 		Peers:   slices.Collect(n.Peers()),
 	}
 	st.Ports = n.ports.Ports()
+	st.UDP = n.direct.status()
 	counts := n.ports.Stats()
 	st.Accepted, st.NoListener, st.BacklogFull = counts.Accepted, counts.NoListener, counts.BacklogFull
 	st.NotAllowed = counts.NotAllowed + n.refused.Load()

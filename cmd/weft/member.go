@@ -29,7 +29,7 @@ type membership struct {
 	network, secretFile, state, name string
 	layer                            string
 	relays                           []string
-	open, verbose                    bool
+	open, verbose, relayOnly         bool
 
 	short bool // for one errand: not who the environment says, but somebody new
 }
@@ -67,6 +67,7 @@ func layerNames() string { return strings.Join(slices.Sorted(maps.Keys(layers)),
 // its peers.
 func (m *membership) relayFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&m.layer, "layer", native.Layer{}.Name(), "reliability `layer` ("+layerNames()+"), the same on both nodes")
+	cmd.Flags().BoolVar(&m.relayOnly, "relay-only", false, "send everything over relays, and open no UDP socket ("+overlay.EnvRelayOnly+"=1)")
 	cmd.Flags().StringSliceVar(&m.relays, "relay", nil, "`address` of a relay to use: host:port, or wss://host to look like HTTPS; may be repeated ("+overlay.EnvRelays+", separated by commas)")
 }
 
@@ -89,6 +90,7 @@ func (m *membership) config(cmd *cobra.Command, level logrus.Level) (overlay.Con
 	override(&cfg.Network, m.network)
 	override(&cfg.StateDir, m.state)
 	override(&cfg.Name, m.name)
+	cfg.NoDirect = cfg.NoDirect || m.relayOnly
 	if m.layer != "" {
 		layer, ok := layers[m.layer]
 		if !ok {

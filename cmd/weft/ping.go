@@ -34,8 +34,9 @@ func newPing() *cobra.Command {
 		Short: "Measure round trips to a node",
 		Long: `Says which relay is this node's home, over which others reach it. Then asks a
 node, by name, ID or key, for signs of life, and shows how long each took, which
-way it went, and which reliability layer the node speaks. Making a session first
-is not counted. With a port, it opens and closes a conn to that port each time,
+way it went, when that changes, and which reliability layer the node speaks.
+Making a session first is not counted, and goes over a relay; a direct path is
+looked for meanwhile. With a port, it opens and closes a conn to that port each time,
 which tells whether somebody listens there.
 
 It fails if nothing was answered.`,
@@ -97,6 +98,7 @@ type pinger func(ctx context.Context, target string) (overlay.PingResult, error)
 // repeat pings until it is enough, and sums up.
 func (p *pingCommand) repeat(cmd *cobra.Command, target string, once pinger) error {
 	var sum summary
+	path := ""
 	for p.pause(cmd.Context(), sum.asked) {
 		ctx, cancel := context.WithTimeout(cmd.Context(), p.timeout)
 		result, err := once(ctx, target)
@@ -109,6 +111,10 @@ func (p *pingCommand) repeat(cmd *cobra.Command, target string, once pinger) err
 			fmt.Fprintf(cmd.ErrOrStderr(), "%d: %v\n", sum.asked, err)
 			continue
 		}
+		if path != "" && result.Path != path {
+			fmt.Fprintf(cmd.OutOrStdout(), "the path is now %s, before it was %s\n", result.Path, path)
+		}
+		path = result.Path
 		fmt.Fprintf(cmd.OutOrStdout(), "%d: %v from %s, layer %s\n", sum.asked, readable(result.RTT), describe(result.Peer, result.Path), result.Layer)
 	}
 	fmt.Fprintln(cmd.OutOrStdout(), &sum)

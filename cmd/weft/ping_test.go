@@ -6,12 +6,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weftnet/weft/overlay"
 )
 
 func TestPing(t *testing.T) {
 	startRelay(t)
 	server, _ := startServer(t)
 	server.line()
+	t.Setenv(overlay.EnvRelayOnly, "1") // or the way would change on the way
 	const (
 		trip = `\d: [\d.]+(µs|ms|s) from [0-9a-f]{16} \(files\) by relay 127\.0\.0\.1:\d+, layer native\n`
 		home = `home is relay 127\.0\.0\.1:\d+ \([0-9a-f]{16}\)\n`
@@ -52,6 +55,21 @@ func TestAnInterruptedPingSumsUp(t *testing.T) {
 	ping.stop()
 	if line := ping.line(); !strings.HasPrefix(line, "1 of 1 answered; ") {
 		t.Errorf("printed %q", line)
+	}
+	ping.end(exitOK)
+}
+
+// A ping tells when the way changes: it begins on the relay and goes on directly.
+func TestPingShowsThatThePathBecomesDirect(t *testing.T) {
+	startRelay(t)
+	server, _ := startServer(t)
+	server.line()
+	ping := start(t, "ping", "-n", "0", "-i", "100ms", "files")
+	ping.line()
+	for line := ping.line(); !strings.Contains(line, " by udp "); line = ping.line() {
+		if !strings.Contains(line, " by relay ") && !strings.Contains(line, "the path is now udp ") {
+			t.Fatalf("printed %q", line)
+		}
 	}
 	ping.end(exitOK)
 }

@@ -97,6 +97,7 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	cfg.NoDirect = true // its nodes have links to it
 	node, err := overlay.New(cfg)
 	if err != nil {
 		return err

@@ -310,11 +310,17 @@ func (a *Agent) jitter(d time.Duration) time.Duration {
 	return time.Duration(a.cfg.Rand.Int64N(int64(d)))
 }
 
-// targets are the peer's addresses that are worth a probe. What is outside comes
-// first, because a NAT that counts ports gives the first one to the first probe.
+// targets are the peer's addresses that are worth a probe. Interfaces come first,
+// so that what is behind one NAT does not meet outside of it; but before a NAT
+// that gives each destination a port, what is outside: the first probe gets the
+// port that is foretold first.
 func (a *Agent) targets() []netip.AddrPort {
 	var out []netip.AddrPort
-	for _, kinds := range [][]Kind{{Reflexive, Mapped}, {Predicted}, {Host}} {
+	order := [][]Kind{{Host}, {Reflexive, Mapped}, {Predicted}}
+	if a.local.Mapping.Hard() {
+		order = [][]Kind{{Reflexive, Mapped}, {Predicted}, {Host}}
+	}
+	for _, kinds := range order {
 		for _, c := range a.remote.Candidates {
 			own := slices.ContainsFunc(a.local.Candidates, func(l Candidate) bool { return l.Kind == Host && l.Addr == c.Addr })
 			if slices.Contains(kinds, c.Kind) && !own && (a.local.Loopback || !c.Addr.Addr().IsLoopback()) && !slices.Contains(out, c.Addr) {

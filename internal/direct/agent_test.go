@@ -96,7 +96,7 @@ func TestClientBeginsHalfARoundTripAfterItSaidSo(t *testing.T) {
 	if len(r.told) != 2 || r.told[1].Round != 1 {
 		t.Fatalf("told %+v", r.told)
 	}
-	if got, want := r.probes[0], (probe{time.Second + relayRTT/2, other[1].Addr}); got != want {
+	if got, want := r.probes[0], (probe{time.Second + relayRTT/2, other[0].Addr}); got != want {
 		t.Errorf("the first probe is %v, want %v", got, want)
 	}
 	if want := len(schedule) * len(other); len(r.probes) != want {

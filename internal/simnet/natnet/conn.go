@@ -142,6 +142,9 @@ func (c *Conn) LocalAddr() net.Addr {
 	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.IPv6Unspecified(), c.port))
 }
 
+// LocalAddrs returns the addresses of the host: see Host.Addrs.
+func (c *Conn) LocalAddrs() []netip.Addr { return c.host.Addrs() }
+
 // Port returns the port.
 func (c *Conn) Port() uint16 { return c.port }
 

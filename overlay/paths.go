@@ -1,0 +1,111 @@
+package overlay
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/weftnet/weft/internal/session"
+	"github.com/weftnet/weft/internal/udp"
+)
+
+// A PathStatus is the state of one way to a peer.
+type PathStatus struct {
+	Path        string // in words, such as "relay relay.example.org:9999" or "udp 192.0.2.7:4000"
+	Direct      bool   // no relay in between
+	Active      bool   // packets to the peer take it
+	State       string // probing, validated, suspect or failed
+	Since       time.Time
+	RTT, MinRTT time.Duration // zero: not measured
+
+	PacketsSent, PacketsLost uint64
+	BytesSent, BytesReceived uint64 // of a direct path, of all sessions over it
+	MaxPacket                int    // bytes
+	Reason                   string // why it is not in use; empty if it is
+}
+
+// A UDPStatus is what a node has for direct paths. The zero value is that of a
+// node without (Config.NoDirect).
+type UDPStatus struct {
+	Addr       netip.AddrPort // of the socket; without an IP address in particular it is for all
+	Candidates []string       // what peers are told, such as "reflexive 192.0.2.7:4000"
+	Mapping    string         // of the NAT before the node (RFC 4787 section 4.1), in words
+	Filtering  string         // of the NAT or firewall (section 5), in words
+
+	PacketsSent, PacketsReceived uint64
+	PacketsDropped               uint64 // sent or received, for whatever reason
+}
+
+func (d *directPaths) status() UDPStatus {
+	if d == nil {
+		return UDPStatus{}
+	}
+	c := d.sock.Counters()
+	nat := d.nat.get().Result()
+	st := UDPStatus{
+		Addr:    d.sock.LocalAddr(),
+		Mapping: nat.Mapping.String(), Filtering: nat.Filtering.String(),
+		PacketsSent: c.FramesOut, PacketsReceived: c.FramesIn,
+		PacketsDropped: d.stray.Load() + c.DroppedMalformed + c.DroppedOther + c.DroppedQueue + c.DroppedClosed +
+			c.DroppedTooBig + c.DroppedUnvalidated + c.DroppedUnreachable + c.DroppedFailed,
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.local.Candidates {
+		st.Candidates = append(st.Candidates, c.String())
+	}
+	return st
+}
+
+// pathsOf describes the ways to a peer, and says why none of them is direct.
+func (n *Node) pathsOf(s *session.Session) (paths []PathStatus, notDirect string) {
+	if n.direct == nil {
+		notDirect = "this node has no direct paths (Config.NoDirect)"
+	} else if p := n.direct.puncher(s); p != nil {
+		notDirect = p.snapshot().Reason
+	}
+	for _, st := range s.Paths() {
+		_, direct := st.Path.(*udp.Flow)
+		direct = direct || st.Path.ID() == s.Peer().ID
+		if r, ok := st.Path.(interface{ Neighbour() bool }); ok && r.Neighbour() {
+			direct = true
+		}
+		if direct && st.Active {
+			notDirect = ""
+		}
+		paths = append(paths, PathStatus{
+			Path: st.Path.String(), Direct: direct, Active: st.Active, State: st.State.String(), Since: st.Since,
+			RTT: st.RTT, MinRTT: st.MinRTT,
+			PacketsSent: st.Sent, PacketsLost: st.Lost,
+			BytesSent: st.Out, BytesReceived: st.In,
+			MaxPacket: st.MaxPacket, Reason: st.Reason,
+		})
+	}
+	return paths, notDirect
+}
+
+// pathEvent is session.Config.OnPath.
+func (d *directPaths) pathEvent(s *session.Session, e session.PathEvent) {
+	if p := d.puncher(s); p != nil {
+		poke(p.wake)
+	}
+	if e.Kind != session.PathMoved {
+		return
+	}
+	_, from := e.From.(*udp.Flow)
+	_, to := e.To.(*udp.Flow)
+	kind := EventPathMoved
+	switch {
+	case !from && !to:
+		return
+	case !from:
+		kind = EventPathUp
+	case !to:
+		kind = EventPathDown
+	}
+	ev := Event{Kind: kind, Time: time.Now(), Peer: s.Peer().ID, Path: e.To.String(), Reason: e.Reason}
+	if e.From != nil {
+		ev.From = e.From.String()
+	}
+	d.node.log.WithField("peer", ev.Peer.String()).WithField("path", ev.Path).Debug(ev.Kind.String())
+	d.node.events.put(ev)
+}
