@@ -172,6 +172,9 @@ func (d *directPaths) update() {
 	moved := !first && !slices.Equal(before, hosts)
 	if moved {
 		d.nat.refresh()
+		if d.node.cfg.ListenUDP == nil { // a simulated host knows only its addresses for UDP
+			d.node.uplinks.Readdress(hostAddrs())
+		}
 	}
 	for _, p := range all {
 		p.tell(func(e *punchEvents) { e.local, e.restart = &l, e.restart || moved })

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"net"
 	"time"
 
 	"github.com/weftnet/weft/internal/control"
@@ -27,6 +28,12 @@ type carrier interface {
 
 // A port is a link on the switch.
 type port = link.Attached
+
+// A moored port is one that knows from which of the host's addresses it begins.
+type moored interface {
+	LocalAddr() net.Addr
+	CloseWithError(err error)
+}
 
 // An association is an established session with a relay.
 type association interface {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -110,6 +111,15 @@ func (p *fakePort) Err() error {
 		return nil
 	}
 }
+
+func (p *fakePort) CloseWithError(err error) { p.fail(err) }
+
+// LocalAddr says that the host has the address fakeLocal.
+func (p *fakePort) LocalAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(fakeLocal, 4000))
+}
+
+var fakeLocal = netip.MustParseAddr("198.51.100.7")
 
 func (p *fakePort) Close() error {
 	p.fail(net.ErrClosed)

@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"time"
 
@@ -34,6 +35,9 @@ type attachment struct {
 	*switchboard.Port
 	conn link.FrameConn
 }
+
+// LocalAddr is where the link begins.
+func (a attachment) LocalAddr() net.Addr { return a.conn.LocalAddr() }
 
 func (n *node) attach(addr string, fc link.FrameConn) port {
 	return attachment{n.sw.Attach(fc, switchboard.PortConfig{Uplink: true, Name: addr}), fc}

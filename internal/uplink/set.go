@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -250,6 +251,17 @@ func (s *Set) Kick() {
 		u.kickDialer()
 	}
 	kick(s.wake)
+}
+
+// Readdress is Kick where the host's addresses have changed. A link that begins
+// at an address that the host does not have any more is ended: nothing comes back
+// on it, and TCP itself would not say so for many seconds. have are all addresses
+// that there are now, loopback ones included.
+func (s *Set) Readdress(have []netip.Addr) {
+	for _, u := range s.homeFirst() {
+		u.readdress(have)
+	}
+	s.Kick()
 }
 
 // Close ends all uplinks and waits for their goroutines. Sessions stay.

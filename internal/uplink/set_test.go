@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -240,6 +241,26 @@ func TestHomeMovesWhenItsRelayGoesAwayOrBreaks(t *testing.T) {
 		b.set(func(r *fakeRelay) { r.down = errors.New("gone") })
 		b.cut()
 		home(a)
+	})
+}
+
+func TestALinkFromAnAddressThatIsGoneEndsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newFakeRelay(1)
+		s, _ := newTestSet(t, Config{Relays: []string{one}}, map[string]*fakeRelay{one: r})
+		mustReady(t, s)
+		other := netip.MustParseAddr("198.51.100.8")
+		s.Readdress([]netip.Addr{other, fakeLocal})
+		time.Sleep(time.Second)
+		if n := len(r.dials); n != 1 {
+			t.Errorf("dialled %d times though the address is still there", n)
+		}
+		s.Readdress([]netip.Addr{other})
+		time.Sleep(time.Second)
+		mustReady(t, s)
+		if n := len(r.dials); n != 2 {
+			t.Errorf("dialled %d times in all after the address went, want 2", n)
+		}
 	})
 }
 

@@ -3,7 +3,10 @@ package uplink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,6 +115,24 @@ func (u *Uplink) kickDialer() {
 	u.mu.Unlock()
 	if d != nil {
 		d.Kick()
+	}
+}
+
+// readdress ends the link if it begins at none of the host's addresses.
+func (u *Uplink) readdress(have []netip.Addr) {
+	u.mu.Lock()
+	d := u.dialer
+	u.mu.Unlock()
+	if d == nil {
+		return
+	}
+	l, ok := d.State().Link.(moored)
+	if !ok {
+		return
+	}
+	local, err := netip.ParseAddrPort(l.LocalAddr().String())
+	if err == nil && !slices.Contains(have, local.Addr().Unmap().WithZone("")) {
+		l.CloseWithError(fmt.Errorf("uplink: this host has lost its address %v", local.Addr()))
 	}
 }
 
