@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -113,7 +114,7 @@ func obey(ctx context.Context, n *overlay.Node, latest *atomic.Pointer[transfer]
 			if err != nil {
 				return err
 			}
-			c, err := n.Dial(ctx, net.JoinHostPort(words[1], strconv.Itoa(portTransfer)))
+			c, err := dial(ctx, n, words[1])
 			if err != nil {
 				return err
 			}
@@ -125,12 +126,21 @@ func obey(ctx context.Context, n *overlay.Node, latest *atomic.Pointer[transfer]
 		case "progress":
 			say(latest.Load().report("progress"))
 		case "status":
-			status, err := json.Marshal(n.Status())
-			if err != nil {
-				return err
-			}
-			say(report{Event: "status", Status: status})
+			st := n.Status()
+			say(report{Event: "status", Status: &status{st.Peers, st.UDP}})
 		}
 	}
 	return nil
+}
+
+// dial opens a stream to a node, of which its relay may have told this node's
+// relay only just now.
+func dial(ctx context.Context, n *overlay.Node, id string) (net.Conn, error) {
+	for {
+		c, err := n.Dial(ctx, net.JoinHostPort(id, strconv.Itoa(portTransfer)))
+		if !errors.Is(err, overlay.ErrUnknownNode) || ctx.Err() != nil {
+			return c, err
+		}
+		time.Sleep(watchInterval)
+	}
 }

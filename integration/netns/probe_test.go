@@ -31,8 +31,7 @@ func TestWhichNATThereIs(t *testing.T) {
 		t.Run(string(tt.family)+"/"+string(tt.kind), func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, tt.family, tt.kind, open)
-			l.relay()
-			l.relay()
+			l.startRelays()
 			var last natprobe.Result
 			for results := l.probed(l.host(0)); last.Mapping != tt.mapping || last.Filtering != tt.filtering; {
 				select {

@@ -161,49 +161,64 @@ type report struct {
 	Sent     int64  `json:"sent,omitempty"`     // bytes
 	Received int64  `json:"received,omitempty"` // bytes
 	Gap      int64  `json:"gap,omitempty"`      // longest wait for anything of the stream, in milliseconds
-	// Status is overlay.Status, abridged.
-	Status json.RawMessage `json:"status,omitempty"`
+
+	Status *status `json:"status,omitempty"`
+}
+
+// A status is what of a node's overlay.Status these tests look at.
+type status struct {
+	Peers []overlay.PeerStatus
+	UDP   overlay.UDPStatus
 }
 
 // A node is a process that speaks in reports.
 type node struct {
 	*process
-	l  *lab
-	id string
+	l     *lab
+	id    string
+	paths int // that it has said its stream took
 }
 
 // node starts a node on a host, which knows the lab's relays. It is registered
-// when node returns.
-func (l *lab) node(h *host, vars ...string) *node {
+// once it has said so.
+func (l *lab) node(h *host) *node {
 	l.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(vars, envRole+"="+roleNode, overlay.EnvRelays+"="+strings.Join(l.relays, ","))
-	n := &node{process: l.start(h.namespace, "node on "+h.name, cmd), l: l}
-	n.id = n.await("ready").ID
-	return n
+	cmd.Env = []string{envRole + "=" + roleNode, overlay.EnvRelays + "=" + strings.Join(l.relays, ",")}
+	return &node{process: l.start(h.namespace, "node on "+h.name, cmd), l: l}
 }
 
-// relay starts the command as a relay on one of the internet's addresses.
-func (l *lab) relay() {
+// ready waits until a node is registered.
+func (n *node) ready() {
+	n.t.Helper()
+	n.id = n.await("ready").ID
+}
+
+// startRelays starts the command as a relay on each of the internet's addresses
+// for relays: a node behind a NAT needs two to tell which kind of NAT that is.
+func (l *lab) startRelays() {
 	l.t.Helper()
 	binary, err := buildWeft()
 	if err != nil {
 		l.t.Fatalf("building the command: %v", err)
 	}
-	args := []string{"relay", "--listen", l.relayPort(len(l.relays))}
-	for _, r := range l.relays {
-		args = append(args, "--peer", r)
+	for i := range 2 {
+		args := []string{"relay", "--listen", l.relayPort(i)}
+		for _, r := range l.relays {
+			args = append(args, "--peer", r)
+		}
+		l.relays = append(l.relays, l.relayPort(i))
+		l.relayProcesses = append(l.relayProcesses, l.start(l.internet, "relay "+l.relayPort(i), exec.Command(binary, args...)))
 	}
-	p := l.start(l.internet, "relay", exec.Command(binary, args...))
-	if _, ok := p.next(l.ctx); !ok { // its greeting
-		l.t.Fatalf("a relay does not start: %v", context.Cause(l.ctx))
+	for _, p := range l.relayProcesses {
+		if _, ok := p.next(l.ctx); !ok { // its greeting
+			l.t.Fatalf("%s does not start: %v", p.name, context.Cause(l.ctx))
+		}
 	}
-	l.relays = append(l.relays, l.relayPort(len(l.relays)))
-	l.relayProcesses = append(l.relayProcesses, p)
 }
 
 // tell gives a node a command.
@@ -235,6 +250,9 @@ func (n *node) hear(ctx context.Context, event string) (report, bool) {
 		var r report
 		if err := json.Unmarshal([]byte(text), &r); err != nil {
 			n.t.Fatalf("%s said %q: %v", n.name, text, err)
+		}
+		if r.Event == "path" {
+			n.paths++
 		}
 		switch r.Event {
 		case event:
