@@ -137,11 +137,21 @@ type Config struct {
 	LinkDeadAfter time.Duration
 
 	// MaxHandshakes is how many handshakes that others have begun may be
-	// unfinished at a time, at most 8 of them in the name of one node; who comes
-	// when there are more is not answered, and tries again. Everybody behind
-	// the node's relays may begin one, and each takes memory until it is done
-	// or HandshakeTimeout has passed. Zero: 1024.
+	// unfinished at a time; who comes when there are more is not answered, and
+	// tries again. Everybody behind the node's relays may begin one, and each
+	// takes memory until it is done or HandshakeTimeout has passed. Zero: 1024.
 	MaxHandshakes int
+	// MaxHandshakesPerNode is how many of them may be in the name of one node. A
+	// node needs one, and a few more if it restarts or its packets are lost; who
+	// sends in another's name fills that one's share and no more. Zero: 8.
+	MaxHandshakesPerNode int
+	// MaxHandshakesPerAddress is how many of them may come from one IPv4 address
+	// or one IPv6 /64 network, over direct paths or, to a relay, over the links of
+	// nodes, so that one attacker does not take all of MaxHandshakes. Those of a
+	// company behind one address take turns of one round trip. It does not hold for
+	// what comes over relays, nor for relays with a negative MaxLinksPerAddress,
+	// whose links count one by one. Zero: 64.
+	MaxHandshakesPerAddress int
 	// Backlog is how many conns may wait to be accepted at each listener;
 	// further ones are refused. Zero: 128.
 	Backlog int
@@ -218,10 +228,14 @@ func (c Config) checkNumbers() error {
 		"LinkKeepAlive":    int64(c.LinkKeepAlive),
 		"LinkDeadAfter":    int64(c.LinkDeadAfter),
 		"MaxHandshakes":    int64(c.MaxHandshakes),
-		"Backlog":          int64(c.Backlog),
-		"MaxStreams":       int64(c.MaxStreams),
-		"StreamWindow":     int64(c.StreamWindow),
-		"MaxStreamWindow":  int64(c.MaxStreamWindow),
+
+		"MaxHandshakesPerNode":    int64(c.MaxHandshakesPerNode),
+		"MaxHandshakesPerAddress": int64(c.MaxHandshakesPerAddress),
+
+		"Backlog":         int64(c.Backlog),
+		"MaxStreams":      int64(c.MaxStreams),
+		"StreamWindow":    int64(c.StreamWindow),
+		"MaxStreamWindow": int64(c.MaxStreamWindow),
 	} {
 		if v < 0 {
 			return fmt.Errorf("overlay: Config.%s is negative; leave it zero for the default", name)

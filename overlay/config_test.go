@@ -32,6 +32,8 @@ func TestNewSaysWhatIsWrongWithAConfig(t *testing.T) {
 		"a negative timeout":     {Config{Open: true, PeerTimeout: -1}, "PeerTimeout"},
 		"a negative limit":       {Config{Open: true, MaxStreams: -1}, "MaxStreams"},
 		"negative handshakes":    {Config{Open: true, MaxHandshakes: -1}, "MaxHandshakes"},
+		"negative of a node":     {Config{Open: true, MaxHandshakesPerNode: -1}, "MaxHandshakesPerNode"},
+		"negative of an address": {Config{Open: true, MaxHandshakesPerAddress: -1}, "MaxHandshakesPerAddress"},
 		"a bad network name":     {Config{Open: true, Network: "a b"}, "network name"},
 	} {
 		if _, err := New(tt.cfg); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -139,9 +139,13 @@ func (n *Node) sessionConfig() session.Config {
 		KeepAlive:        n.cfg.KeepAlive,
 		IdleTimeout:      n.cfg.IdleTimeout,
 		MaxHandshakes:    n.cfg.MaxHandshakes,
-		MaxStreams:       uint64(n.cfg.MaxStreams),
-		StreamWindow:     uint64(n.cfg.StreamWindow),
-		MaxStreamWindow:  uint64(n.cfg.MaxStreamWindow),
+
+		MaxHandshakesPerNode:    n.cfg.MaxHandshakesPerNode,
+		MaxHandshakesPerAddress: n.cfg.MaxHandshakesPerAddress,
+
+		MaxStreams:      uint64(n.cfg.MaxStreams),
+		StreamWindow:    uint64(n.cfg.StreamWindow),
+		MaxStreamWindow: uint64(n.cfg.MaxStreamWindow),
 	}
 	if n.direct != nil {
 		cfg.OnCandidates, cfg.OnPath = n.direct.told, n.direct.pathEvent

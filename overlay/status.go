@@ -39,6 +39,9 @@ type Status struct {
 	// received for nobody or from somebody who is not allowed, or that found a
 	// queue full.
 	PacketsDropped uint64
+	// HandshakesRefused counts packets that were not answered because of
+	// MaxHandshakes, MaxHandshakesPerNode or MaxHandshakesPerAddress in Config.
+	HandshakesRefused uint64
 }
 
 // A RelayStatus is the state of a node's link to one relay.
@@ -129,6 +132,8 @@ func (n *Node) Status() Status {
 	st.NotAllowed = counts.NotAllowed + n.refused.Load()
 	st.ShuttingDown = counts.ShuttingDown
 	st.PacketsDropped = n.packets.dropped.Load()
+	h := n.ep.Handshakes()
+	st.HandshakesRefused = h.RefusedFull + h.RefusedNode + h.RefusedAddress
 	st.LearnedRelays = len(n.uplinks.Known())
 	st.EventsDropped = n.events.dropped.Load()
 	for _, u := range n.uplinks.Status() {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/internal/origin"
 )
 
 // prefaceShare is the part of MaxPrefaces that one address may take.
@@ -96,6 +97,14 @@ func (s *slot) move(to *admission, remote net.Addr) bool {
 	return true
 }
 
+// origin is the address that limits hold for, empty if it hides many.
+func (s *slot) origin() string {
+	if s.shared || s.a.maxPerAddress < 0 {
+		return ""
+	}
+	return s.addr
+}
+
 // exempt makes the slot that of a link to another relay, which counts for its
 // address only: neither MaxLinks nor who waits for the nodes to leave shall care.
 func (s *slot) exempt() {
@@ -183,8 +192,7 @@ func (a *admission) checkEmpty() {
 // exceeds reports whether one more would be more than limit.
 func exceeds(n, limit int) bool { return limit >= 0 && n >= limit }
 
-// addressOf returns what counts as one address: the host, and of IPv6 the /64
-// network, which one subscriber has at least.
+// addressOf returns what counts as one address.
 func addressOf(addr net.Addr) string {
 	host, _, err := net.SplitHostPort(addr.String())
 	if err != nil {
@@ -194,13 +202,5 @@ func addressOf(addr net.Addr) string {
 	if err != nil {
 		return host
 	}
-	ip = ip.Unmap().WithZone("")
-	if ip.Is4() {
-		return ip.String()
-	}
-	prefix, err := ip.Prefix(64)
-	if err != nil {
-		return host
-	}
-	return prefix.String()
+	return origin.Of(ip)
 }

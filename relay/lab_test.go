@@ -31,8 +31,9 @@ type lab struct {
 	hub gossiptest.Hub // of the relays' gossip
 	wg  sync.WaitGroup // of goroutines that end with what they serve
 
-	learns bool                                    // relays have links to those that they learn of
-	gossip func(gossip.Transport) gossip.Transport // changes the transports of relays; may be nil
+	session session.Config                          // limits of nodes' endpoints
+	learns  bool                                    // relays have links to those that they learn of
+	gossip  func(gossip.Transport) gossip.Transport // changes the transports of relays; may be nil
 }
 
 func newLab(t *testing.T) *lab {
@@ -109,12 +110,10 @@ func (l *lab) node(host string, c *identity.Credentials) *node {
 		Notice: func(m frame.Notice, _ *switchboard.Port) { ep.Notice(m) },
 	})
 	hooks := relayhost.NewHooks(sw)
-	ep, err := session.NewEndpoint(session.Config{
-		Credentials: c,
-		Route:       func(id identity.NodeID) session.Path { return sw.Route(id) },
-		OnBind:      hooks.OnBind,
-		OnSession:   hooks.OnSession,
-	})
+	cfg := l.session
+	cfg.Credentials, cfg.OnBind, cfg.OnSession = c, hooks.OnBind, hooks.OnSession
+	cfg.Route = func(id identity.NodeID) session.Path { return sw.Route(id) }
+	ep, err := session.NewEndpoint(cfg)
 	if err != nil {
 		l.t.Fatal(err)
 	}

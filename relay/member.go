@@ -125,7 +125,7 @@ func (r *relay) join(c link.PrefaceConn, hello link.Hello, s *slot) *member {
 	m.prove = sync.OnceFunc(func() { close(m.proven) })
 	r.mu.Lock() // before somebody can prove to be there
 	defer r.mu.Unlock()
-	m.port = r.Switch.Attach(c, switchboard.PortConfig{Claimed: hello.Node})
+	m.port = r.Switch.Attach(c, switchboard.PortConfig{Claimed: hello.Node, Origin: s.origin()})
 	r.members[m.port] = m
 	return m
 }

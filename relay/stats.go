@@ -1,6 +1,9 @@
 package relay
 
-import "github.com/weftnet/weft/gossip"
+import (
+	"github.com/weftnet/weft/gossip"
+	"github.com/weftnet/weft/internal/session"
+)
 
 // Stats are the gauges and counters of a [Server].
 type Stats struct {
@@ -18,6 +21,10 @@ type Stats struct {
 	RefusedBusy     uint64 // MaxLinks or MaxLinksPerAddress reached, or shutting down
 	Unproven        uint64 // closed because nobody proved to be there in time
 	Conflicts       uint64 // closed because of who proved to be there: an ID of another key, or no room
+
+	// Handshakes are those of the relay's node, which nodes and others begin.
+	// Their limits are in overlay.Config.
+	Handshakes session.Handshakes
 
 	HTTPRequests uint64
 	RefusedHTTP  uint64 // conns closed because MaxHTTP, or an address's part of it, was reached
@@ -80,6 +87,7 @@ func (s *Server) Stats() Stats {
 		ControlMalformed: r.stats.controlMalformed.Load(),
 		RefusedMesh:      r.stats.refusedMesh.Load(),
 		BadDatagrams:     r.stats.badDatagrams.Load(),
+		Handshakes:       r.Endpoint.Handshakes(),
 		LearnedDials:     r.stats.learnedDials.Load(),
 		LearnedWrong:     r.stats.learnedWrong.Load(),
 		LearnedSkipped:   int(r.stats.learnedSkipped.Load()),

@@ -70,14 +70,15 @@ type Config struct {
 	KeepAlive        time.Duration // silence after which a session with streams asks; zero: 10 s
 	IdleTimeout      time.Duration // a session without streams and datagrams ends after; zero: 5 min
 
-	MaxHandshakes   int    // unfinished handshakes begun by others, and eight for each node; zero: 1024
+	// Limits on unfinished handshakes that others have begun: of all, in the name
+	// of one node, and from one address: that of a [Direct], or the origin of an
+	// [Originator]. What comes over a relay has no address. Zero: 1024, 8 and 64.
+	MaxHandshakes, MaxHandshakesPerNode, MaxHandshakesPerAddress int
+
 	MaxStreams      uint64 // concurrent streams that a peer may open; zero: 16384
 	StreamWindow    uint64 // bytes a peer may send ahead on a new stream; zero: 256 KiB
 	MaxStreamWindow uint64 // to which the window grows with the path; zero: 16 MiB
 }
-
-// maxHandshakesPerNode bounds the unfinished handshakes of one claimed node.
-const maxHandshakesPerNode = 8
 
 func (c Config) withDefaults() Config {
 	c.HandshakeTimeout = orElse(c.HandshakeTimeout, 10*time.Second)
@@ -85,7 +86,9 @@ func (c Config) withDefaults() Config {
 	c.GoneTimeout = orElse(c.GoneTimeout, 18*time.Second)
 	c.KeepAlive = orElse(c.KeepAlive, 10*time.Second)
 	c.IdleTimeout = orElse(c.IdleTimeout, 5*time.Minute)
-	c.MaxHandshakes = orElse(c.MaxHandshakes, 1024)
+	c.MaxHandshakes = orElse(c.MaxHandshakes, DefaultMaxHandshakes)
+	c.MaxHandshakesPerNode = orElse(c.MaxHandshakesPerNode, DefaultMaxHandshakesPerNode)
+	c.MaxHandshakesPerAddress = orElse(c.MaxHandshakesPerAddress, DefaultMaxHandshakesPerAddress)
 	c.MaxStreams = orElse(c.MaxStreams, 16384)
 	c.StreamWindow = orElse(c.StreamWindow, 256<<10)
 	c.MaxStreamWindow = max(orElse(c.MaxStreamWindow, 16<<20), c.StreamWindow)
@@ -128,8 +131,7 @@ type Endpoint struct {
 
 	mu       sync.Mutex // guards what follows; taken before a session's
 	initials map[initialKey]*Session
-	halfOpen map[identity.NodeID]int
-	opening  int
+	openings openings
 	peers    map[identity.NodeID]*peerEntry
 	all      map[*Session]struct{}
 	closed   bool
@@ -159,7 +161,7 @@ func NewEndpoint(cfg Config) (*Endpoint, error) {
 		resetKey: key.Derive("weft stateless reset", nil),
 		resets:   rate.NewLimiter(resetsPerSecond, resetsPerSecond),
 		initials: map[initialKey]*Session{},
-		halfOpen: map[identity.NodeID]int{},
+		openings: newOpenings(),
 		peers:    map[identity.NodeID]*peerEntry{},
 		all:      map[*Session]struct{}{},
 	}, nil

@@ -140,7 +140,7 @@ func (e *Endpoint) initial(f *frame.Frame, via Path, h wire.Header) {
 	s := e.initials[key]
 	e.mu.Unlock()
 	if s == nil && e.opens(f.Packet(), h.Dst) {
-		s = e.answer(key, direct(f, via, key.src), h)
+		s = e.answer(key, direct(f, via, key.src), originOf(via), h)
 	}
 	if s == nil {
 		e.drop(f)
@@ -152,8 +152,9 @@ func (e *Endpoint) initial(f *frame.Frame, via Path, h wire.Header) {
 }
 
 // answer makes the session for a client's first packet, within the limits. path
-// is the link to the client, nil if there is only a route.
-func (e *Endpoint) answer(key initialKey, path Path, h wire.Header) *Session {
+// is the link to the client, nil if there is only a route; from is who answers
+// for the packet.
+func (e *Endpoint) answer(key initialKey, path Path, from string, h wire.Header) *Session {
 	src := key.src
 	if path == nil {
 		path = e.cfg.Route(src)
@@ -163,14 +164,13 @@ func (e *Endpoint) answer(key initialKey, path Path, h wire.Header) *Session {
 	if s := e.initials[key]; s != nil {
 		return s
 	}
-	if e.closed || src == 0 || src == e.self || e.opening >= e.cfg.MaxHandshakes || e.halfOpen[src] >= maxHandshakesPerNode {
+	if e.closed || src == 0 || src == e.self || !e.openings.begin(&e.cfg, src, from) {
 		return nil
 	}
 	s := e.newSession(false, src, path)
 	s.remoteID, s.origDst = h.Src, h.Dst
 	e.initials[key] = s
-	e.opening++
-	e.halfOpen[src]++
+	s.origin = from
 	e.start(s)
 	return s
 }
@@ -331,11 +331,7 @@ func (e *Endpoint) doneOpening(s *Session) {
 		return
 	}
 	s.counted = true
-	src := s.claimed
-	e.opening--
-	if e.halfOpen[src]--; e.halfOpen[src] <= 0 {
-		delete(e.halfOpen, src)
-	}
+	e.openings.end(s.claimed, s.origin)
 }
 
 // remove forgets a session that has ended.

@@ -65,6 +65,7 @@ type Session struct {
 	origDst uint64 // destination of the client's first packet
 	target  identity.Target
 	claimed identity.NodeID // server: the source of the first packet
+	origin  string          // server: who answers for that packet
 	counted bool            // no longer an unfinished handshake; guarded by Endpoint.mu
 	expect  atomic.Uint64   // node whose frames may be of this session; 0: any
 	wakeup  signal

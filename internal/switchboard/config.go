@@ -135,6 +135,9 @@ type PortConfig struct {
 	// Until the port is bound, other sources are refused. Zero: not known,
 	// frames to this node may have any source until the port is bound.
 	Claimed identity.NodeID
+	// Origin is what counts as one address of neighbours; see [Port.Origin].
+	// Empty: the link counts for itself.
+	Origin string
 	// Name is what people call the other end, such as the address that was
 	// dialled. Empty: the link's remote address.
 	Name string

@@ -104,6 +104,19 @@ func (p *Port) Trusted() bool { return p.trusted.Load() }
 // relays reports whether the neighbour speaks for other nodes.
 func (p *Port) relays() bool { return p.cfg.Uplink || p.trusted.Load() }
 
+// Origin says who answers for the frames from the neighbour: ports with one
+// origin share the limits for one address. It is empty for a relay, which speaks
+// for many nodes.
+func (p *Port) Origin() string {
+	switch {
+	case p.relays():
+		return ""
+	case p.cfg.Origin != "":
+		return p.cfg.Origin
+	}
+	return p.name
+}
+
 // Since returns when the link was attached.
 func (p *Port) Since() time.Time { return p.since }
 
