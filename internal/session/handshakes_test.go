@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weftnet/weft/internal/frame"
@@ -75,7 +76,7 @@ func TestUnfinishedHandshakesAreLimited(t *testing.T) {
 		"a node everywhere": {Config{}, 100, 1, Handshakes{Unfinished: 8, RefusedNode: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				delay := simnet.Impairment{Delay: 10 * time.Millisecond}
 				p := newPairWith(t, delay, delay, 1, 1200, test.cfg)
 				defer p.close()
