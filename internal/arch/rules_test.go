@@ -17,6 +17,7 @@ var layers = []layer{
 	{[]string{"cmd", "examples"}, "programs"},
 	{[]string{"overlaytest"}, "the lab in which users test their own programs"},
 	{[]string{"overlay", "relay"}, "the two things a program starts: a node, and the relay that nodes meet at; neither needs the other"},
+	{[]string{"portmap"}, "a node's port at the gateway; programs hand it to overlay, which knows it as an interface"},
 	{[]string{"listener", "gossip"}, "ports on top of streams; what relays tell each other"},
 	{[]string{"internal/relayhost"}, "what a node opens to the relay.Server that runs on it"},
 	{[]string{"internal/uplink"}, "how a node finds relays and stays attached to them"},
@@ -68,6 +69,8 @@ var owners = []struct {
 	{"github.com/pion/datachannel", "stream/sctp", "its channels are conns only through that adapter"},
 	{"github.com/coder/websocket", "internal/link/wslink", "its messages are links only through that adapter"},
 	{"github.com/pion/stun", "relay", "nodes need no STUN library, and it brings several others"},
+	{"github.com/huin/goupnp", "portmap", "overlay's users need no port mapping, and its search asks everybody"},
+	{"github.com/jackpal/go-nat-pmp", "portmap", "overlay's users need no port mapping"},
 	{"github.com/spf13/cobra", "cmd/weft", "libraries take a Config, only the command has flags"},
 }
 
