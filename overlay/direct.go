@@ -14,6 +14,7 @@ import (
 	"github.com/weftnet/weft/internal/direct"
 	"github.com/weftnet/weft/internal/frame"
 	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/internal/netmon"
 	"github.com/weftnet/weft/internal/session"
 	"github.com/weftnet/weft/internal/udp"
 	"github.com/weftnet/weft/internal/uplink"
@@ -25,7 +26,7 @@ const (
 	// probesPerSecond and probeBurst bound the challenges of all peers together,
 	// so that a crowd of peers that name one victim is no weapon: 12 kB a second.
 	probesPerSecond, probeBurst = 200, 2000
-	// addrsEvery is how often the host's addresses are looked at.
+	// addrsEvery is how often the addresses of a simulated host are looked at.
 	addrsEvery = 2 * time.Second
 	// maxHostAddrs leaves room for other candidates beside the interfaces'.
 	maxHostAddrs = 8
@@ -45,6 +46,7 @@ type directPaths struct {
 	nat   *natWatch
 	wake  chan struct{} // capacity 1: the node's addresses may have changed
 	up    atomic.Bool   // sock is set
+	slept atomic.Bool   // the host slept: what was known may be wrong
 	stray atomic.Uint64 // frames for others, or that came too early
 
 	mu       sync.Mutex
@@ -123,12 +125,16 @@ func (d *directPaths) start() {
 
 // run looks for changes of the node's addresses until the node closes.
 func (d *directPaths) run() {
-	tick := time.NewTicker(addrsEvery)
-	defer tick.Stop()
+	var simulated <-chan time.Time // where netmon sees nothing
+	if d.node.cfg.ListenUDP != nil {
+		tick := time.NewTicker(addrsEvery)
+		defer tick.Stop()
+		simulated = tick.C
+	}
 	for {
 		select {
 		case <-d.wake:
-		case <-tick.C:
+		case <-simulated:
 		case <-d.node.ctx.Done():
 			return
 		}
@@ -165,20 +171,20 @@ func (d *directPaths) update() {
 		all = append(all, p)
 	}
 	d.mu.Unlock()
-	if same {
+	slept := d.slept.Swap(false)
+	moved := !first && !slices.Equal(before, hosts) || slept
+	// A new address alone spoils no path.
+	lost := slept || slices.ContainsFunc(before, func(c direct.Candidate) bool { return !slices.Contains(hosts, c) })
+	if same && !moved {
 		return
 	}
 	d.node.log.WithField("candidates", l.Candidates).Debug("addresses for direct paths")
-	moved := !first && !slices.Equal(before, hosts)
 	if moved {
 		d.nat.refresh()
-		if d.node.cfg.ListenUDP == nil { // a simulated host knows only its addresses for UDP
-			d.node.uplinks.Readdress(hostAddrs())
-		}
 	}
 	for _, p := range all {
 		p.tell(func(e *punchEvents) { e.local, e.restart = &l, e.restart || moved })
-		if moved {
+		if lost {
 			p.sess.Recheck()
 		}
 	}
@@ -228,18 +234,9 @@ func hostCandidates(list []direct.Candidate) (out []direct.Candidate) {
 	return out
 }
 
-// hostAddrs returns the addresses of the interfaces that are up.
-func hostAddrs() (out []netip.Addr) {
-	list, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	for _, a := range list {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			out = append(out, p.Addr().Unmap())
-		}
-	}
-	return out
+// hostAddrs returns the system's addresses.
+func hostAddrs() []netip.Addr {
+	return append(netmon.LocalAddrs(), netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback())
 }
 
 // receive hands a frame that came on a flow to the sessions.
@@ -268,14 +265,11 @@ func (n *Node) relayOnLoopback() bool {
 // other takes datagrams that are not frames.
 func (d *directPaths) other(from netip.AddrPort, b []byte) { d.nat.handle(from, b) }
 
-// established makes a puncher for a session that goes over a relay.
+// established makes a puncher for a session that is not with a neighbour.
 func (d *directPaths) established(s *session.Session) {
 	n := d.node
 	if n.sw.Port(s.Peer().ID) != nil {
 		return // a neighbour
-	}
-	if _, ok := s.Path().(*udp.Flow); ok {
-		return
 	}
 	p := newPuncher(d, s)
 	n.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/weftnet/weft/internal/direct"
+	"github.com/weftnet/weft/internal/netmon"
 	"github.com/weftnet/weft/internal/simnet/natnet"
 )
 
@@ -223,6 +224,41 @@ func TestANodeThatMovesIsFoundAgain(t *testing.T) {
 		ha.Move(na) // while the path is in use
 		becomes(t, b, a.ID(), "udp "+na.Addr().String(), time.Minute)
 		_ = c.Close()
+	})
+}
+
+// After sleep nothing is known of paths, and nothing stops.
+func TestAHostThatHasSleptLooksAnew(t *testing.T) {
+	inNATLab(t, func(t *testing.T, l *natLab) {
+		events := make(chan Event, 100)
+		a, _ := l.ready("a", nil, Config{OnEvent: func(e Event) { events <- e }})
+		b, _ := l.ready("b", nil, Config{})
+		l.echo(b)
+		c, err := a.Dial(t.Context(), b.ID().String()+":7")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		becomes(t, a, b.ID(), "udp", 5*time.Second)
+		a.networkChanged(netmon.Change{Slept: true})
+		time.Sleep(time.Second)
+		roundTrip(t, c)
+		becomes(t, a, b.ID(), "udp", 5*time.Second)
+		if st := pathTo(t, a, b.ID()); len(st.Paths) < 2 || !st.Paths[1].Direct || st.Paths[0].Direct || st.Paths[0].Reason == "" {
+			t.Errorf("paths are %+v", st.Paths)
+		}
+		downs := 0
+		for len(events) > 0 {
+			if e := <-events; e.Kind == EventPathDown {
+				downs++
+				if e.Reason == "" || !strings.Contains(e.String(), e.Peer.String()) {
+					t.Errorf("event is %v", e)
+				}
+			}
+		}
+		if downs != 1 {
+			t.Errorf("the path was left %d times, want once", downs)
+		}
 	})
 }
 

@@ -29,6 +29,14 @@
 // LocalAddr and RemoteAddr of a conn are of type [Addr]: comparable, and the
 // same whatever path the conn takes.
 //
+// # Paths
+//
+// A session with a peer begins on a relay. The two nodes tell each other their
+// addresses and look for a direct path over UDP, to which the session moves with
+// all its conns as soon as there is one, and from which it comes back when the
+// path dies. Nobody needs to do anything for it; Config.NoDirect turns it off,
+// [PathOf], [PeerStatus] and Config.OnEvent tell of it.
+//
 // # Errors
 //
 // Dial returns a *net.OpError around a *[DialError], which lists what was tried

@@ -123,6 +123,7 @@ func New(cfg Config) (*Node, error) {
 		Logger:       n.log,
 	}, n.sw, n.ep)
 	n.direct.start()
+	n.watchNetwork()
 	return n, nil
 }
 

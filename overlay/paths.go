@@ -58,29 +58,44 @@ func (d *directPaths) status() UDPStatus {
 
 // pathsOf describes the ways to a peer, and says why none of them is direct.
 func (n *Node) pathsOf(s *session.Session) (paths []PathStatus, notDirect string) {
-	if n.direct == nil {
-		notDirect = "this node has no direct paths (Config.NoDirect)"
-	} else if p := n.direct.puncher(s); p != nil {
-		notDirect = p.snapshot().Reason
-	}
+	inUse, slower := false, ""
 	for _, st := range s.Paths() {
-		_, direct := st.Path.(*udp.Flow)
-		direct = direct || st.Path.ID() == s.Peer().ID
-		if r, ok := st.Path.(interface{ Neighbour() bool }); ok && r.Neighbour() {
-			direct = true
-		}
-		if direct && st.Active {
-			notDirect = ""
-		}
-		paths = append(paths, PathStatus{
-			Path: st.Path.String(), Direct: direct, Active: st.Active, State: st.State.String(), Since: st.Since,
+		p := PathStatus{
+			Path: st.Path.String(), Direct: isDirect(st.Path), Active: st.Active, State: st.State.String(), Since: st.Since,
 			RTT: st.RTT, MinRTT: st.MinRTT,
 			PacketsSent: st.Sent, PacketsLost: st.Lost,
 			BytesSent: st.Out, BytesReceived: st.In,
 			MaxPacket: st.MaxPacket, Reason: st.Reason,
-		})
+		}
+		inUse = inUse || p.Direct && p.Active
+		if p.Direct && st.State == session.PathValidated && slower == "" {
+			slower = p.Path + ": " + p.Reason
+		}
+		paths = append(paths, p)
+	}
+	switch {
+	case inUse:
+		return paths, ""
+	case slower != "":
+		return paths, slower
+	case n.direct == nil:
+		return paths, "this node has no direct paths (Config.NoDirect)"
+	}
+	if p := n.direct.puncher(s); p != nil {
+		notDirect = p.snapshot().Reason
 	}
 	return paths, notDirect
+}
+
+// isDirect reports whether a path leads to the peer itself.
+func isDirect(p session.Path) bool {
+	switch p := p.(type) {
+	case *udp.Flow:
+		return true
+	case interface{ Neighbour() bool }:
+		return p.Neighbour()
+	}
+	return false
 }
 
 // pathEvent is session.Config.OnPath.
