@@ -60,7 +60,8 @@ type pathEntry struct {
 	heard   time.Time // when something authenticated last came from there
 	added   time.Time
 	asked   [maxAsked]asked
-	next    int // in asked
+	tried   time.Time // when it was last asked
+	next    int       // in asked
 	check   check
 	latest  time.Duration             // round trip
 	samples [rttSamples]time.Duration // of round trips

@@ -16,7 +16,8 @@ const (
 	maxAsked     = 8
 	answerWithin = 10 * time.Second
 	// idleAfter is how long the path in use may be silent before it is asked,
-	// which also keeps NATs from forgetting it; spareAfter is that of others.
+	// which also keeps NATs from forgetting it; the others are asked every
+	// spareAfter.
 	idleAfter  = 10 * time.Second
 	spareAfter = 25 * time.Second
 	// idleTries challenges, idleWait apart, go unanswered before a silent path
@@ -99,6 +100,7 @@ func (s *Session) ask(now time.Time, d *pathEntry, size int) {
 	c := asked{data: rand.Uint64(), at: now, size: size}
 	d.asked[d.next%maxAsked] = c
 	d.next++
+	d.tried = now
 	if d == s.paths.active && s.awaiting.IsZero() {
 		s.awaiting = now
 	}
@@ -273,7 +275,8 @@ func (s *Session) pathDue(d *pathEntry) time.Time {
 	case d.state == PathProbing:
 		return d.lastAsked().Add(answerWithin)
 	case d != s.paths.active:
-		return d.heard.Add(spareAfter)
+		// Whatever comes from there: its round trip may be another by now.
+		return d.tried.Add(spareAfter)
 	}
 	due := d.heard.Add(idleAfter)
 	if at := s.doubtAt(d); !at.IsZero() && at.Before(due) {
