@@ -14,21 +14,32 @@ import (
 type Traffic struct {
 	FramesSent, FramesReceived uint64
 	BytesSent, BytesReceived   uint64 // headers included
+
+	// What went over UDP is counted apart, and with the headers of IP and UDP:
+	// direct paths, attempts to find them, and STUN.
+	DatagramsSent, DatagramsReceived         uint64
+	DatagramBytesSent, DatagramBytesReceived uint64
 }
 
 type traffic struct {
 	framesSent, framesReceived, bytesSent, bytesReceived atomic.Uint64
 }
 
-// Traffic returns what went over the links of a host so far. Frames that were
-// lost on their way count as sent.
+// Traffic returns what went over the links of a host so far. Frames and datagrams
+// that were lost on their way count as sent.
 func (l *Lab) Traffic(host string) Traffic {
 	l.t.Helper()
-	t := &l.host(host).count
-	return Traffic{
-		FramesSent: t.framesSent.Load(), FramesReceived: t.framesReceived.Load(),
-		BytesSent: t.bytesSent.Load(), BytesReceived: t.bytesReceived.Load(),
+	h := l.host(host)
+	t := Traffic{
+		FramesSent: h.count.framesSent.Load(), FramesReceived: h.count.framesReceived.Load(),
+		BytesSent: h.count.bytesSent.Load(), BytesReceived: h.count.bytesReceived.Load(),
 	}
+	if h.udp != nil {
+		up, down := h.udp.LinkCounters()
+		t.DatagramsSent, t.DatagramBytesSent = up.Sent, up.BytesSent
+		t.DatagramsReceived, t.DatagramBytesReceived = down.Delivered, down.BytesDelivered
+	}
+	return t
 }
 
 // A conn is one end of a link. It keeps frames whole by itself, so that nodes

@@ -33,6 +33,31 @@
 // after 1, 2, 4 seconds and so on, as TCP does, and where nobody listens it fails
 // at once.
 //
+// # NATs and direct paths
+//
+// Nodes that have UDP find direct paths to each other, around the relays. A host
+// of a lab has UDP if [Lab.Place] says where it is:
+//
+//	lab.NAT("home", overlaytest.NAT{})
+//	lab.NAT("office", overlaytest.NAT{Kind: overlaytest.Symmetric, Hairpin: true})
+//	lab.Place("laptop", "home")
+//	lab.Place("desk", "office")
+//	lab.Place("server", "") // on the internet
+//	...
+//	lab.Place("laptop", "office") // somebody takes it there
+//
+// Relays are on the internet and answer STUN. What passes the internet by UDP is
+// impaired as the link between the two hosts is: with [Lab.Impair] for two nodes
+// only their direct path gets worse, for a node and a relay only what they send
+// each other. What stays behind a NAT is perfect, but for pairs that Impair names.
+// There is no queue of a whole host or NAT: [Impairment.Bandwidth] is of a pair.
+// NATs do not concern links to relays. IPv4 addresses of the internet are from
+// 198.18.0.0/15, others from 10.0.0.0/8.
+//
+// Besides the faults of hosts ([Lab.Cut], [Lab.Sleep], [Lab.InterfaceDown],
+// [Lab.Roam], [Lab.Place], [Lab.Kill]) there are those of NATs: [Lab.RebootNAT]
+// and [Lab.RenumberNAT].
+//
 // # Repetition
 //
 // What happens to the packets of a link follows from [Config].Seed. Keys and the

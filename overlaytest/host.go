@@ -9,8 +9,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/weftnet/weft/gossip"
+	"github.com/weftnet/weft/internal/simnet/natnet"
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/relay"
 )
@@ -22,8 +24,9 @@ const relayPort = "9999"
 type host struct {
 	lab   *Lab
 	name  string
-	cfg   overlay.Config // without DialLink
+	cfg   overlay.Config // without DialLink and ListenUDP
 	relay *Relay         // nil if the host runs none
+	udp   *natnet.Host   // nil if it has no UDP
 	count traffic
 
 	life sync.Mutex // held while a process starts or ends
@@ -31,6 +34,7 @@ type host struct {
 	mu      sync.Mutex
 	running *process           // nil if there is none
 	conns   map[*conn]struct{} // open ends of links here
+	faults  faultSet
 }
 
 // A process is one life of a host's node.
@@ -40,6 +44,7 @@ type process struct {
 	gossip gossip.Transport // of server
 	links  sync.WaitGroup
 	dead   atomic.Bool
+	socks  []*natnet.Conn // host.mu guards it
 }
 
 // complete fills in what the lab knows better. l.mu is held.
@@ -83,6 +88,14 @@ func (h *host) start() (*process, error) {
 	cfg.DialLink = func(ctx context.Context, _, addr string) (net.Conn, error) {
 		return h.dial(ctx, p, addr)
 	}
+	if h.udp != nil && h.relay == nil {
+		cfg.ListenUDP = func(_ context.Context, address string) (net.PacketConn, error) {
+			return h.listenUDP(p, address)
+		}
+		if cfg.Resolver == nil {
+			cfg.Resolver = resolver{h.lab}
+		}
+	}
 	node, err := overlay.New(cfg)
 	if err != nil {
 		return nil, err
@@ -106,6 +119,16 @@ func (h *host) serve(p *process) error {
 	if err != nil {
 		return err
 	}
+	pc, err := h.listenUDP(p, h.relay.addr)
+	if err != nil {
+		_ = ln.Close()
+		return err
+	}
+	alternate, err := h.listenUDP(p, ":0")
+	if err != nil {
+		_, _ = ln.Close(), pc.Close()
+		return err
+	}
 	p.gossip = h.lab.hub.Transport()
 	p.server = &relay.Server{
 		Host: relayHost{p.node, p.gossip}, Name: h.name,
@@ -115,6 +138,7 @@ func (h *host) serve(p *process) error {
 		p.server.MaxLearnedPeers = -1
 	}
 	p.server.Stats() // so that it dials its peers now, and not with the first link
+	p.links.Go(func() { _ = p.server.ServePackets(pc, alternate) })
 	p.links.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -132,7 +156,10 @@ func (h *host) dial(ctx context.Context, p *process, addr string) (net.Conn, err
 	if p.dead.Load() {
 		return nil, errDead
 	}
-	c, err := h.lab.net.Dial(ctx, h.name, addr)
+	if h.isDown() {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ENETUNREACH}
+	}
+	c, err := h.lab.net.Dial(ctx, h.name, h.lab.named(addr))
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +193,7 @@ func (h *host) endLocked() {
 	}
 	p.dead.Store(true)
 	h.lab.net.Kill(h.name)
+	h.mute(p)
 	if p.server != nil {
 		_ = p.gossip.Close() // the others learn nothing
 		_ = p.server.Close()

@@ -15,8 +15,14 @@ type Impairment struct {
 	Jitter  time.Duration // at most this much more; it does not reorder
 
 	// Bandwidth is in bytes a second. Senders wait for it as those of TCP do,
-	// with up to 256 KiB on the way. Zero: no limit.
+	// with up to 256 KiB on the way; of UDP, what finds as much in the queue is
+	// lost. Zero: no limit.
 	Bandwidth int
+
+	// MTU is the largest IP packet that passes by UDP, in bytes. What is larger
+	// vanishes, as where ICMP is blocked; above 1500 it does not leave the host.
+	// Links are not concerned. Zero: 1500.
+	MTU int
 
 	// Probabilities, from 0 to 1. Loss is that a packet vanishes; 1 is a broken
 	// wire, which nothing passes. Reorder is that it is held back so that later
@@ -26,8 +32,8 @@ type Impairment struct {
 }
 
 func (i Impairment) check() error {
-	if i.Latency < 0 || i.Jitter < 0 || i.Bandwidth < 0 {
-		return errors.New("one of Latency, Jitter and Bandwidth is negative")
+	if i.Latency < 0 || i.Jitter < 0 || i.Bandwidth < 0 || i.MTU < 0 {
+		return errors.New("one of Latency, Jitter, Bandwidth and MTU is negative")
 	}
 	return cmp.Or(
 		checkProbability("Loss", i.Loss), checkProbability("Reorder", i.Reorder),
@@ -45,9 +51,22 @@ func (i Impairment) simulated() simnet.Impairment {
 	}
 }
 
+// headers is what IPv4 and UDP add to a datagram.
+const headers = 28
+
+// simulatedUDP is i for datagrams.
+func (i Impairment) simulatedUDP() simnet.Impairment {
+	s := i.simulated()
+	if i.MTU > 0 {
+		s.MaxPacket = max(i.MTU-headers, 1)
+	}
+	return s
+}
+
 // Impair changes what the link between two hosts is like, in both directions and
-// at once: packets on their way arrive as they would have. A host need not exist
-// yet.
+// at once: packets on their way arrive as they would have. That concerns the
+// link that nodes make to relays, and the direct path if both hosts have UDP. A
+// host need not exist yet.
 func (l *Lab) Impair(a, b string, i Impairment) {
 	l.t.Helper()
 	l.ImpairOneWay(a, b, i)
@@ -64,6 +83,7 @@ func (l *Lab) ImpairOneWay(from, to string, i Impairment) {
 	defer l.mu.Unlock()
 	l.pairs[[2]string{from, to}] = i
 	l.net.SetPair(from, to, i.simulated())
+	l.impairUDPLocked([2]string{from, to}, i)
 }
 
 // ImpairAll is [Lab.Impair] for all links, those included that Impair was called
@@ -76,31 +96,12 @@ func (l *Lab) ImpairAll(i Impairment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.net.SetDefault(i.simulated())
+	l.udp.SetDefault(i.simulatedUDP())
 	for pair := range l.pairs {
 		l.pairs[pair] = i
 		l.net.SetPair(pair[0], pair[1], i.simulated())
+		l.impairUDPLocked(pair, i)
 	}
-}
-
-// Cut loses everything that a host sends and is sent, what is on the way
-// included, without telling anyone: somebody pulled its cable.
-func (l *Lab) Cut(host string) {
-	l.t.Helper()
-	l.net.Cut(l.host(host).name)
-}
-
-// Heal undoes [Lab.Cut].
-func (l *Lab) Heal(host string) {
-	l.t.Helper()
-	l.net.Heal(l.host(host).name)
-}
-
-// Roam gives a host another address: its links break at once on its own side,
-// while the other side hears no more of them, and it can make new ones. That is
-// what happens to a laptop that changes its wireless network.
-func (l *Lab) Roam(host string) {
-	l.t.Helper()
-	l.host(host).silence()
 }
 
 // Kill ends the process on a host without a word. The other ends of its links

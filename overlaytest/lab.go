@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/weftnet/weft/gossip/gossiptest"
 	"github.com/weftnet/weft/internal/simnet"
+	"github.com/weftnet/weft/internal/simnet/natnet"
 	"github.com/weftnet/weft/overlay"
 )
 
@@ -56,7 +57,8 @@ type Lab struct {
 	t   TB
 	cfg Config
 	log logrus.FieldLogger
-	net *simnet.Network
+	net *simnet.Network // what is like TCP
+	udp *natnet.Network
 	hub gossiptest.Hub // of the relays' gossip
 
 	mu     sync.Mutex
@@ -64,6 +66,8 @@ type Lab struct {
 	hosts  map[string]*host
 	relays []string                 // addresses, in the order in which they began
 	pairs  map[[2]string]Impairment // set for one direction between two hosts
+	nats   map[string]*natnet.NAT
+	placed map[string]*natnet.Host // hosts that have UDP, started or not
 }
 
 // New makes a lab without any host. Whatever still runs in it is killed when the
@@ -71,12 +75,15 @@ type Lab struct {
 func New(t TB, cfg Config) *Lab {
 	t.Helper()
 	l := &Lab{
-		t:     t,
-		cfg:   cfg,
-		log:   cfg.Logger,
-		net:   simnet.NewNetwork(cfg.Seed),
-		hosts: make(map[string]*host),
-		pairs: make(map[[2]string]Impairment),
+		t:      t,
+		cfg:    cfg,
+		log:    cfg.Logger,
+		net:    simnet.NewNetwork(cfg.Seed),
+		udp:    natnet.New(cfg.Seed),
+		hosts:  make(map[string]*host),
+		pairs:  make(map[[2]string]Impairment),
+		nats:   make(map[string]*natnet.NAT),
+		placed: make(map[string]*natnet.Host),
 	}
 	if l.log == nil {
 		log := logrus.New()
@@ -87,6 +94,7 @@ func New(t TB, cfg Config) *Lab {
 		t.Fatalf("overlaytest: Config.Link: %v", err)
 	}
 	l.net.SetDefault(cfg.Link.simulated())
+	l.udp.SetDefault(cfg.Link.simulatedUDP())
 	t.Cleanup(l.close)
 	return l
 }
@@ -104,12 +112,15 @@ func (l *Lab) Node(host string, cfg overlay.Config) *overlay.Node {
 // Start starts a node on a host of its own and does not wait for anything. In
 // cfg, no Relays means all relays that the lab has so far, no Secret and not
 // Open the lab's network, no Name the host's name if it is fit to be one, and no
-// Key a new one, which the node keeps when it is restarted. DialLink must not be
-// set.
+// Key a new one, which the node keeps when it is restarted. DialLink and ListenUDP
+// must not be set.
 func (l *Lab) Start(host string, cfg overlay.Config) *overlay.Node {
 	l.t.Helper()
 	if cfg.DialLink != nil {
 		l.t.Fatalf("overlaytest: host %q: overlay.Config.DialLink is set; the lab provides it", host)
+	}
+	if cfg.ListenUDP != nil {
+		l.t.Fatalf("overlaytest: host %q: overlay.Config.ListenUDP is set; the lab provides it, see Place", host)
 	}
 	h := l.add(host, cfg, nil)
 	return l.boot(h)
@@ -142,6 +153,7 @@ func (l *Lab) add(name string, cfg overlay.Config, r *Relay) *host {
 		l.hosts[name] = h
 	}
 	h.cfg = l.complete(name, cfg, r != nil)
+	h.udp = l.placed[name]
 	l.mu.Unlock()
 	switch {
 	case name == "":
@@ -192,6 +204,7 @@ func (l *Lab) close() {
 		h.kill()
 	}
 	l.net.Close()
+	l.udp.Close()
 }
 
 // errClosed is why nothing starts after the test.

@@ -1,6 +1,7 @@
 package overlaytest
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -215,6 +216,18 @@ func TestMisuseFailsTheTestWithASentence(t *testing.T) {
 		{`host "a": overlay: Config.PeerTimeout is negative`, func(l *Lab) { l.Start("a", overlay.Config{PeerTimeout: -1}) }},
 		{`host "relay" was killed`, func(l *Lab) { l.Kill("relay"); l.WaitReady("relay") }},
 		{`Loss is 1.5; a probability is from 0 to 1`, func(l *Lab) { l.ImpairAll(Impairment{Loss: 1.5}) }},
+		{`ListenUDP is set`, func(l *Lab) {
+			l.Start("a", overlay.Config{ListenUDP: func(context.Context, string) (net.PacketConn, error) { return nil, nil }})
+		}},
+		{`there is no NAT "nowhere"`, func(l *Lab) { l.Place("a", "nowhere") }},
+		{`there is no NAT "nowhere"`, func(l *Lab) { l.RebootNAT("nowhere") }},
+		{`host "relay" is a relay`, func(l *Lab) { l.Place("relay", "") }},
+		{`host "relay-2" was placed`, func(l *Lab) { l.Place("relay-2", ""); l.Relay("relay-2") }},
+		{`place it before`, func(l *Lab) { l.Start("a", overlay.Config{}); l.Place("a", "") }},
+		{`a NAT needs a name`, func(l *Lab) { l.NAT("", NAT{}) }},
+		{`NAT "nat" is there already`, func(l *Lab) { l.NAT("nat", NAT{}); l.NAT("nat", NAT{}) }},
+		{`there is no NATKind(99)`, func(l *Lab) { l.NAT("nat", NAT{Kind: 99}) }},
+		{`make that one first`, func(l *Lab) { l.NAT("nat", NAT{Behind: "cgn"}) }},
 		{`is negative`, func(l *Lab) { l.Impair("a", "b", Impairment{Jitter: -1}) }},
 	} {
 		t.Run(test.want, func(t *testing.T) {

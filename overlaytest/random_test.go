@@ -8,46 +8,20 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"strconv"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/stream"
 )
 
-// seeds returns how many schedules TestRandomFaults tries: as many as WEFT_SEEDS in
-// the environment says, otherwise 20, or 4 with -short.
-func seeds(t *testing.T) int {
-	t.Helper()
-	s := os.Getenv("WEFT_SEEDS")
-	switch {
-	case s == "" && testing.Short():
-		return 4
-	case s == "":
-		return 20
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatalf("WEFT_SEEDS is %q, want a number", s)
-	}
-	return n
-}
-
 // TestRandomFaults runs programs that talk to each other through random faults,
 // and checks the recorded history of all their conns against the service levels.
 // Every fifth schedule is mild: no process of a program dies, and no fault lasts
 // long, so that no conn may be lost.
 func TestRandomFaults(t *testing.T) {
-	for seed := range seeds(t) {
-		t.Run(strconv.Itoa(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				newChaos(t, uint64(seed)).run()
-			})
-		})
-	}
+	eachSeed(t, 20, func(t *testing.T, seed uint64) { newChaos(t, seed).run() })
 }
 
 // chaosHosts run the programs.

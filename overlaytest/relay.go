@@ -41,6 +41,10 @@ func (l *Lab) Relay(host string, peers ...*Relay) *Relay {
 		r.peers = append(r.peers, p.addr)
 	}
 	h := l.add(host, overlay.Config{}, r)
+	if h.udp != nil {
+		l.t.Fatalf("overlaytest: host %q was placed; relays need no place, they are always on the internet", host)
+	}
+	h.udp = l.settle(host, nil)
 	l.mu.Lock()
 	l.relays = append(l.relays, r.addr)
 	l.mu.Unlock()

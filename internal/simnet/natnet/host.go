@@ -265,3 +265,19 @@ func (h *Host) arriveLocked(d datagram, _ time.Time) {
 		}
 	}
 }
+
+// IsBehind reports whether the host is behind t, or behind a NAT behind it.
+func (h *Host) IsBehind(t *NAT) bool {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	return h.isBehindLocked(t)
+}
+
+func (h *Host) isBehindLocked(t *NAT) bool {
+	for at := h.above; at != router(&h.net.core); at = at.(*NAT).above {
+		if at == router(t) {
+			return true
+		}
+	}
+	return false
+}

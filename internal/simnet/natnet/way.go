@@ -110,10 +110,8 @@ func (n *Network) targetLocked(via *link, d datagram) *Host {
 // anyBehindLocked returns the host that was added first of those behind t.
 func (n *Network) anyBehindLocked(t *NAT) *Host {
 	for _, h := range n.hosts {
-		for at := h.above; at != router(&n.core); at = at.(*NAT).above {
-			if at == router(t) {
-				return h
-			}
+		if h.isBehindLocked(t) {
+			return h
 		}
 	}
 	return nil
