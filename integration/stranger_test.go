@@ -29,7 +29,7 @@ func TestNodesOfOtherNetworksAreToldWhatIsWrong(t *testing.T) {
 		"an open network of the same name": {Open: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg.Relays = l.relays
+			cfg.Relays, cfg.NoLAN = l.relays, true
 			stranger, err := overlay.New(cfg)
 			if err != nil {
 				t.Fatal(err)

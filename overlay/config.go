@@ -80,6 +80,11 @@ type Config struct {
 	// opens no UDP socket. False: sessions begin on a relay and move to a direct
 	// path as soon as there is one.
 	NoDirect bool
+	// NoLAN turns off that nodes of the network on one LAN find each other
+	// without a relay, by multicast DNS. Who is on the LAN and not of the network
+	// sees that a node is there, not which. False: they do, unless NoDirect is
+	// set; if UDPAddr names one address, on its interface alone.
+	NoLAN bool
 	// UDPAddr is where the node's UDP socket listens, as "host:port" with an IP
 	// address or nothing for the host. A fixed port is for those who open it in
 	// a firewall. Empty: ":0", all addresses and any port; then a system that
@@ -91,8 +96,8 @@ type Config struct {
 	STUNServers []string
 	// ListenUDP opens the node's UDP socket at UDPAddr, for tests. A conn with a
 	// method LocalAddrs() []netip.Addr says by it which addresses the host has;
-	// they are asked for every two seconds. Nil: the system's sockets; but no
-	// direct paths if DialLink is set.
+	// they are asked for every two seconds. Nobody is looked for on a LAN then.
+	// Nil: the system's sockets; but no direct paths if DialLink is set.
 	ListenUDP func(ctx context.Context, address string) (net.PacketConn, error)
 
 	// Reliability is the layer that makes conns out of sessions; nodes that
@@ -168,6 +173,9 @@ type Config struct {
 
 // relaysFile is the file in StateDir that holds the learned relays.
 const relaysFile = "relays.json"
+
+// defaultHandshakeTimeout is Config.HandshakeTimeout if that is zero.
+const defaultHandshakeTimeout = 10 * time.Second
 
 // defaultBacklog is Config.Backlog if that is zero.
 const defaultBacklog = 128

@@ -19,6 +19,7 @@ const (
 	EnvState   = "WEFT_STATE"   // Config.StateDir
 
 	EnvRelayOnly = "WEFT_RELAY_ONLY" // Config.NoDirect, if "1"
+	EnvNoLAN     = "WEFT_NO_LAN"     // Config.NoLAN, if "1"
 )
 
 // The default node, made on first use.
@@ -38,6 +39,7 @@ func ConfigFromEnv() (Config, error) {
 		Name:     os.Getenv(EnvName),
 		StateDir: os.Getenv(EnvState),
 		NoDirect: os.Getenv(EnvRelayOnly) == "1",
+		NoLAN:    os.Getenv(EnvNoLAN) == "1",
 	}
 	for addr := range strings.SplitSeq(os.Getenv(EnvRelays), ",") {
 		if addr = strings.TrimSpace(addr); addr != "" {

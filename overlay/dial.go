@@ -23,8 +23,11 @@ const maxAttempts = 2
 // Dial connects to "host:port", where host is a node ID, a key or a name; see
 // the package comment. It takes one round trip to a peer with which there is a
 // session, two to one with which there is none, and one more to the relay for a
-// name. While no relay is reachable it waits, until ctx ends. Its signature is
-// that of gRPC's context dialer.
+// name. A peer that is on the LAN is dialled there and over the relays, and the
+// first way that works is taken; see Config.NoLAN. While no relay is reachable it
+// waits, until ctx ends; a node without any relay waits for its LAN for some
+// seconds after its start, and half a second later on. Its signature is that of
+// gRPC's context dialer.
 //
 // The error is a *net.OpError around a *[DialError]. A dial by name uses a live
 // session with a node of that name if there is exactly one, and asks the relay
@@ -135,17 +138,38 @@ func (n *Node) reach(ctx context.Context, target identity.Target, a *Attempt) (*
 	if target.Key != (PublicKey{}) {
 		id = target.Key.ID()
 	}
-	if n.ep.Session(id) == nil && n.sw.Port(id) == nil {
-		if err := n.awaitRelay(ctx); err != nil {
-			return nil, err
+	near := n.ep.Session(id) != nil || n.sw.Port(id) != nil
+	routed := func(ctx context.Context, a *Attempt) (*peerSession, error) {
+		if !near {
+			if err := n.awaitRelay(ctx); err != nil {
+				return nil, err
+			}
 		}
+		a.Path = n.sw.Route(id).String()
+		if n.relayless() && !near {
+			return nil, fmt.Errorf("%w: %v is not attached to this node, which has no relay, and not on the LAN", ErrUnknownNode, id)
+		}
+		s, err := n.ep.Dial(ctx, target)
+		if err != nil {
+			return nil, n.unreached(ctx, err)
+		}
+		return n.peerSession(s), nil
 	}
-	a.Path = n.sw.Route(id).String()
-	s, err := n.ep.Dial(ctx, target)
-	if err != nil {
-		return nil, n.unreached(ctx, err)
+	if near || n.lan == nil {
+		return routed(ctx, a)
 	}
-	return n.peerSession(s), nil
+	_, known := n.lan.Peer(id)
+	return n.lan.race(ctx, a, known, func(find context.Context) leg {
+		return func(ctx context.Context, a *Attempt) (*peerSession, error) {
+			return n.lan.dial(find, ctx, target, id, a)
+		}
+	}, routed)
+}
+
+// relayless reports whether the node has no relay, is none for others, and will
+// not have one.
+func (n *Node) relayless() bool {
+	return n.lan != nil && len(n.cfg.Relays) == 0 && len(n.sw.Ports()) == 0
 }
 
 // awaitRelay waits until there is a way to peers without a link of their own.
@@ -170,16 +194,27 @@ func (n *Node) reachName(ctx context.Context, target identity.Target, a *Attempt
 	if s, err := n.named(target.Name); s != nil || err != nil {
 		return s, err
 	}
-	key, err := n.lookUp(ctx, target)
-	if err != nil {
-		a.Path = "look-up"
-		return nil, err
+	lookedUp := func(ctx context.Context, a *Attempt) (*peerSession, error) {
+		key, err := n.lookUp(ctx, target)
+		if err != nil {
+			a.Path = "look-up"
+			return nil, err
+		}
+		ps, err := n.reach(ctx, identity.Target{Key: key}, a)
+		if err != nil {
+			return nil, err
+		}
+		return ps, target.Check(ps.sess.Peer())
 	}
-	ps, err := n.reach(ctx, identity.Target{Key: key}, a)
-	if err != nil {
-		return nil, err
+	if n.lan == nil {
+		return lookedUp(ctx, a)
 	}
-	return ps, target.Check(ps.sess.Peer())
+	known := len(n.lan.Lookup(target.Name)) > 0
+	return n.lan.race(ctx, a, known, func(find context.Context) leg {
+		return func(ctx context.Context, a *Attempt) (*peerSession, error) {
+			return n.lan.dialName(find, ctx, target, a)
+		}
+	}, lookedUp)
 }
 
 // named returns the session with the one peer that has a name, nil if there is
@@ -208,7 +243,7 @@ func (n *Node) named(name string) (*peerSession, error) {
 // lookUp asks the relays for the key of the one node that has a name.
 func (n *Node) lookUp(ctx context.Context, target identity.Target) (PublicKey, error) {
 	if len(n.cfg.Relays) == 0 {
-		return PublicKey{}, fmt.Errorf("%w: %q is not attached to this node, which has no relay to ask", ErrUnknownNode, target.Name)
+		return PublicKey{}, fmt.Errorf("%w: %q is not attached to this node, which has no relay to ask, and not on the LAN", ErrUnknownNode, target.Name)
 	}
 	if err := n.awaitRelay(ctx); err != nil {
 		return PublicKey{}, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weftnet/weft/internal/direct"
 	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/lan"
 	"github.com/weftnet/weft/internal/link"
 	"github.com/weftnet/weft/internal/netmon"
 	"github.com/weftnet/weft/internal/session"
@@ -42,12 +43,15 @@ type directPaths struct {
 	node  *Node
 	sock  *udp.Socket
 	addrs func() []netip.Addr // of the host
-	limit *rate.Limiter
-	nat   *natWatch
-	wake  chan struct{} // capacity 1: the node's addresses may have changed
-	up    atomic.Bool   // sock is set
-	slept atomic.Bool   // the host slept: what was known may be wrong
-	stray atomic.Uint64 // frames for others, or that came too early
+	// lanConns is what a simulated network has for multicast DNS; nil: nothing,
+	// or the kernel's.
+	lanConns func() []lan.PacketConn
+	limit    *rate.Limiter
+	nat      *natWatch
+	wake     chan struct{} // capacity 1: the node's addresses may have changed
+	up       atomic.Bool   // sock is set
+	slept    atomic.Bool   // the host slept: what was known may be wrong
+	stray    atomic.Uint64 // frames for others, or that came too early
 
 	mu       sync.Mutex
 	local    direct.Local
@@ -109,6 +113,9 @@ func (d *directPaths) listen() (*udp.Socket, error) {
 	}
 	if h, ok := pc.(interface{ LocalAddrs() []netip.Addr }); ok {
 		d.addrs = h.LocalAddrs
+	}
+	if h, ok := pc.(interface{ LANConns() []lan.PacketConn }); ok {
+		d.lanConns = h.LANConns
 	}
 	cfg.Conn = udpConn(pc)
 	return udp.Open(n.ctx, cfg)
@@ -181,6 +188,7 @@ func (d *directPaths) update() {
 	d.node.log.WithField("candidates", l.Candidates).Debug("addresses for direct paths")
 	if moved {
 		d.nat.refresh()
+		d.node.lan.refresh()
 	}
 	for _, p := range all {
 		p.tell(func(e *punchEvents) { e.local, e.restart = &l, e.restart || moved })

@@ -11,12 +11,16 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"github.com/weftnet/weft/internal/lan"
 	"github.com/weftnet/weft/internal/simnet"
 	"github.com/weftnet/weft/relay"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	lanListen = func(context.Context) ([]lan.PacketConn, error) { return nil, errors.ErrUnsupported }
+	goleak.VerifyTestMain(m)
+}
 
 // delay is how long a frame takes between a node and its relay, so that a round
 // trip between two nodes takes 4 delays and one to the relay 2.

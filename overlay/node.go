@@ -41,6 +41,7 @@ type Node struct {
 	dialLink    link.Dial
 	uplinks     *uplink.Set
 	direct      *directPaths // nil: relays only
+	lan         *lanNodes    // nil: not looked for
 	events      *teller
 	ports       *listener.Table
 	packets     *packetTable
@@ -122,6 +123,7 @@ func New(cfg Config) (*Node, error) {
 		OnEvent:      n.events.told,
 		Logger:       n.log,
 	}, n.sw, n.ep)
+	n.lan = n.openLAN()
 	n.direct.start()
 	n.watchNetwork()
 	return n, nil
@@ -183,7 +185,8 @@ func (n *Node) RelayHost() relayhost.Parts {
 }
 
 // WaitReady waits until the node is registered with a relay, so that others
-// can dial it. It returns nil at once if no relay is configured. When ctx ends
+// can dial it. It returns nil at once if no relay is configured: on its LAN the
+// node needs none, and a dial waits for answers from there itself. When ctx ends
 // first, the error matches ctx's and [ErrNoRelay] and says why each relay could
 // not be reached.
 func (n *Node) WaitReady(ctx context.Context) error {
@@ -266,6 +269,7 @@ func (n *Node) isClosed() bool {
 // sessions, which send them, before the links that carry them.
 func (n *Node) leave(ctx context.Context) error {
 	defer close(n.closed)
+	n.lan.close() // says goodbye
 	n.flushLayers(ctx)
 	err := n.ep.Shutdown(ctx)
 	n.drainLinks()

@@ -21,6 +21,7 @@ type Status struct {
 	Peers   []PeerStatus  // by ID
 	Ports   []uint16      // that are listened on, in order
 	UDP     UDPStatus     // what there is for direct paths
+	LAN     []LANPeer     // nodes that announce themselves on the LAN, by ID
 
 	// LearnedRelays is how many relays the node knows from other relays, in use
 	// or not.
@@ -127,6 +128,7 @@ func (n *Node) Status() Status {
 	}
 	st.Ports = n.ports.Ports()
 	st.UDP = n.direct.status()
+	st.LAN = n.lan.status()
 	counts := n.ports.Stats()
 	st.Accepted, st.NoListener, st.BacklogFull = counts.Accepted, counts.NoListener, counts.BacklogFull
 	st.NotAllowed = counts.NotAllowed + n.refused.Load()

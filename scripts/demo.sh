@@ -48,7 +48,7 @@ echo "Building weft, and making a secret for a new network."
 weft=$dir/weft
 unset WEFT_NETWORK WEFT_OPEN WEFT_STATE WEFT_NAME WEFT_RELAYS
 WEFT_SECRET=$("$weft" secret)
-export WEFT_SECRET
+export WEFT_SECRET WEFT_NO_LAN=1 # it is a matter of this machine
 
 "$weft" relay --listen 127.0.0.1:0 --addr-file "$dir/relay.addr" --grace 3s >"$dir/relay.out" 2>"$dir/relay.log" &
 pids+=($!)

@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 	} {
 		os.Unsetenv(name)
 	}
+	os.Setenv(overlay.EnvNoLAN, "1") // tests are not heard on any network
 	goleak.VerifyTestMain(m)
 }
 

@@ -29,7 +29,7 @@ type membership struct {
 	network, secretFile, state, name string
 	layer                            string
 	relays                           []string
-	open, verbose, relayOnly         bool
+	open, verbose, relayOnly, noLAN  bool
 
 	short bool // for one errand: not who the environment says, but somebody new
 }
@@ -68,6 +68,7 @@ func layerNames() string { return strings.Join(slices.Sorted(maps.Keys(layers)),
 func (m *membership) relayFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&m.layer, "layer", native.Layer{}.Name(), "reliability `layer` ("+layerNames()+"), the same on both nodes")
 	cmd.Flags().BoolVar(&m.relayOnly, "relay-only", false, "send everything over relays, and open no UDP socket ("+overlay.EnvRelayOnly+"=1)")
+	cmd.Flags().BoolVar(&m.noLAN, "no-lan", false, "neither look for nodes on the LAN nor announce this one there ("+overlay.EnvNoLAN+"=1)")
 	cmd.Flags().StringSliceVar(&m.relays, "relay", nil, "`address` of a relay to use: host:port, or wss://host to look like HTTPS; may be repeated ("+overlay.EnvRelays+", separated by commas)")
 }
 
@@ -91,6 +92,7 @@ func (m *membership) config(cmd *cobra.Command, level logrus.Level) (overlay.Con
 	override(&cfg.StateDir, m.state)
 	override(&cfg.Name, m.name)
 	cfg.NoDirect = cfg.NoDirect || m.relayOnly
+	cfg.NoLAN = cfg.NoLAN || m.noLAN
 	if m.layer != "" {
 		layer, ok := layers[m.layer]
 		if !ok {
@@ -103,8 +105,10 @@ func (m *membership) config(cmd *cobra.Command, level logrus.Level) (overlay.Con
 		cfg.Relays = nil
 	case len(m.relays) > 0:
 		cfg.Relays = m.relays
+	case len(cfg.Relays) == 0 && (cfg.NoDirect || cfg.NoLAN):
+		return cfg, usage(cmd, errors.New("over which relay? Set "+overlay.EnvRelays+" or say --relay HOST:PORT; without, nodes on the LAN are reached only if they may be looked for"))
 	case len(cfg.Relays) == 0:
-		return cfg, usage(cmd, errors.New("over which relay? Set "+overlay.EnvRelays+" or say --relay HOST:PORT"))
+		cfg.Logger.Info("no relay: only nodes on the LAN can be reached, and reach this one")
 	}
 	return cfg, nil
 }

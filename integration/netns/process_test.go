@@ -41,7 +41,7 @@ func (l *lab) start(ns *namespace, name string, cmd *exec.Cmd) *process {
 	cmd.SysProcAttr = dieWithParent()
 	cmd.Env = append(slices.DeleteFunc(append(os.Environ(), cmd.Env...), func(v string) bool {
 		return strings.HasPrefix(v, "WEFT_") && !slices.Contains(cmd.Env, v)
-	}), overlay.EnvSecret+"="+l.secret)
+	}), overlay.EnvSecret+"="+l.secret, overlay.EnvNoLAN+"=1")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		l.t.Fatal(err)

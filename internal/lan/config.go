@@ -19,6 +19,9 @@ type Config struct {
 	Self identity.NodeID
 	// Port is the port of this node's UDP socket. Required.
 	Port uint16
+	// Addr is the one address that the socket is bound to: only the link that
+	// has it is used, and no other address is told. Invalid: all.
+	Addr netip.Addr
 	// Names are this node's, in lower case; those beyond identity.MaxNames are
 	// left out.
 	Names []string

@@ -113,6 +113,41 @@ func TestAddressChanges(t *testing.T) {
 	})
 }
 
+func TestOneAddressIsOneLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seg, other lantest.Segment
+		a := start(t, &seg, 1, "192.168.1.10/24")
+		defer a.Close()
+		c := start(t, &other, 3, "192.168.2.12/24")
+		defer c.Close()
+		b := start(t, &seg, 2, "192.168.1.11/24", func(cfg *lan.Config) {
+			cfg.Addr = netip.MustParseAddr("192.168.1.11")
+			cfg.Conns = append(cfg.Conns, other.Join(prefix("192.168.2.11/24")))
+		})
+		defer b.Close()
+		time.Sleep(10 * time.Second)
+		a.wantPeer(t, 2, "192.168.1.11:1002")
+		c.wantPeer(t, 2)
+	})
+}
+
+// An interface of which nobody told is found in time, too.
+func TestLateLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seg lantest.Segment
+		a := start(t, &seg, 1, "192.168.1.10/24")
+		defer a.Close()
+		b := start(t, &seg, 2, "192.168.1.11/24")
+		defer b.Close()
+		b.conn.SetAddrs()
+		time.Sleep(2 * time.Minute)
+		a.wantPeer(t, 2)
+		b.conn.SetAddrs(prefix("192.168.1.99/24"))
+		time.Sleep(3 * time.Minute)
+		a.wantPeer(t, 2, "192.168.1.99:1002")
+	})
+}
+
 func TestNetworksDoNotMeet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seg lantest.Segment

@@ -70,8 +70,17 @@ func (o *owner) run() {
 	}
 }
 
-// begin looks at the links, and starts announcing and asking anew.
+// begin starts announcing and asking anew, on the links that there are now.
 func (o *owner) begin(now time.Time) {
+	o.look()
+	delay := startDelay()
+	o.announceLeft, o.announceAt, o.announceGap = announcements, now.Add(delay), minGap
+	o.askGap = minGap
+	o.askSoon(now, delay)
+}
+
+// look sees what links there are, and reports whether they have changed.
+func (o *owner) look() (changed bool) {
 	before := own(o.links)
 	links := map[linkKey]*linkState{}
 	for i, c := range o.cfg.Conns {
@@ -91,18 +100,23 @@ func (o *owner) begin(now time.Time) {
 			if s == nil {
 				s = &linkState{}
 			}
+			l.Addrs = slices.DeleteFunc(l.Addrs, func(p netip.Prefix) bool {
+				return o.cfg.Addr.IsValid() && p.Addr().WithZone("") != o.cfg.Addr.WithZone("")
+			})
+			if len(l.Addrs) == 0 {
+				continue
+			}
+			changed = changed || !slices.Equal(s.link.Addrs, l.Addrs)
 			s.link = l
 			links[k] = s
 		}
 	}
+	changed = changed || len(links) != len(o.links)
 	o.links = links
 	if addrs := own(links); o.packet == nil || !slices.Equal(addrs, before) {
 		o.write(addrs)
 	}
-	delay := startDelay()
-	o.announceLeft, o.announceAt, o.announceGap = announcements, now.Add(delay), minGap
-	o.askGap = minGap
-	o.askSoon(now, delay)
+	return changed
 }
 
 // write makes the packets with this node's records.
@@ -163,7 +177,12 @@ func (o *owner) announce(now time.Time) {
 	}
 }
 
+// sendQuery asks for all nodes. It is an occasion to see links that nobody told
+// of, such as one whose IPv6 address comes some seconds after it is up.
 func (o *owner) sendQuery(now time.Time) {
+	if o.look() {
+		o.announceLeft, o.announceAt, o.announceGap = announcements, now.Add(startDelay()), minGap
+	}
 	o.asked = now
 	o.askAt = now.Add(o.askGap)
 	o.askGap = min(2*o.askGap, maxQueryGap)

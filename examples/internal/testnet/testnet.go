@@ -27,7 +27,7 @@ func Context(t testing.TB) context.Context {
 // nodes that use it.
 func Start(t testing.TB) overlay.Config {
 	t.Helper()
-	cfg := overlay.Config{Secret: overlay.NewSecret()}
+	cfg := overlay.Config{Secret: overlay.NewSecret(), NoLAN: true} // tests are not heard on any network
 	server := &relay.Server{Host: Node(t, cfg)}
 	ln, err := new(net.ListenConfig).Listen(Context(t), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -52,7 +52,7 @@ func Setenv(t testing.TB, cfg overlay.Config) {
 	t.Helper()
 	for name, value := range map[string]string{
 		overlay.EnvSecret: cfg.Secret, overlay.EnvRelays: strings.Join(cfg.Relays, ","),
-		overlay.EnvNetwork: "", overlay.EnvOpen: "", overlay.EnvName: "", overlay.EnvState: "",
+		overlay.EnvNetwork: "", overlay.EnvOpen: "", overlay.EnvName: "", overlay.EnvState: "", overlay.EnvNoLAN: "1",
 	} {
 		t.Setenv(name, value)
 	}
