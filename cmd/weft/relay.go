@@ -103,6 +103,7 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer node.Close()
+	defer openSocket(node, cfg.Logger)()
 	ln, pc, err := listenPort(cmd.Context(), r.listen, cfg.Logger)
 	if err != nil {
 		return err

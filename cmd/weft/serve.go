@@ -71,6 +71,7 @@ func (s *serveCommand) run(cmd *cobra.Command, dir string) error {
 		return err
 	}
 	defer node.Close()
+	defer openSocket(node, cfg.Logger)()
 	ln, err := node.Listen(s.port)
 	if err != nil {
 		return err

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"time"
+
+	"github.com/weftnet/weft/overlay"
+)
+
+// A report is what weft status tells of a node, also as JSON: fields are only
+// ever added. Times are in RFC 3339, durations in milliseconds, sizes in bytes.
+type report struct {
+	Node    string        `json:"node"`
+	Key     string        `json:"key"`
+	Name    string        `json:"name,omitempty"`
+	Network string        `json:"network"`
+	Layer   string        `json:"layer"`
+	Ports   []uint16      `json:"ports,omitempty"`
+	Relays  []relayReport `json:"relays"`
+	UDP     udpReport     `json:"udp"`
+	Peers   []peerReport  `json:"peers"`
+}
+
+type relayReport struct {
+	Addr      string  `json:"addr"`
+	ID        string  `json:"id,omitempty"`
+	Up        bool    `json:"up"`
+	Home      bool    `json:"home"`
+	State     string  `json:"state"`
+	RTT       float64 `json:"rtt_ms,omitempty"`
+	Observed  string  `json:"observed_addr,omitempty"`
+	Throttled uint64  `json:"throttled,omitempty"`
+	Error     string  `json:"error,omitempty"`
+}
+
+type udpReport struct {
+	Addr       string   `json:"addr,omitempty"`
+	Mapping    string   `json:"nat_mapping,omitempty"`
+	Filtering  string   `json:"nat_filtering,omitempty"`
+	Candidates []string `json:"candidates,omitempty"`
+}
+
+type peerReport struct {
+	Node      string       `json:"node"`
+	Key       string       `json:"key"`
+	Names     []string     `json:"names,omitempty"`
+	Roles     []string     `json:"roles,omitempty"`
+	Path      string       `json:"path"`
+	NotDirect string       `json:"not_direct,omitempty"`
+	Conns     int          `json:"conns"`
+	RTT       float64      `json:"rtt_ms,omitempty"`
+	Sent      uint64       `json:"bytes_sent"`
+	Received  uint64       `json:"bytes_received"`
+	Packets   uint64       `json:"packets_sent"`
+	Lost      uint64       `json:"packets_lost"`
+	Paths     []pathReport `json:"paths"`
+}
+
+type pathReport struct {
+	Path      string    `json:"path"`
+	Direct    bool      `json:"direct"`
+	Active    bool      `json:"active"`
+	State     string    `json:"state"`
+	Since     time.Time `json:"since"`
+	RTT       float64   `json:"rtt_ms,omitempty"`
+	Sent      uint64    `json:"bytes_sent"`
+	Received  uint64    `json:"bytes_received"`
+	Packets   uint64    `json:"packets_sent"`
+	Lost      uint64    `json:"packets_lost"`
+	MaxPacket int       `json:"max_packet"`
+	Reason    string    `json:"reason,omitempty"`
+}
+
+func newReport(st overlay.Status) report {
+	r := report{
+		Node: st.ID.String(), Key: st.Key.String(), Name: st.Name, Network: st.Network, Layer: st.Layer, Ports: st.Ports,
+		Relays: []relayReport{}, Peers: []peerReport{},
+		UDP: udpReport{Mapping: st.UDP.Mapping, Filtering: st.UDP.Filtering, Candidates: st.UDP.Candidates},
+	}
+	if st.UDP.Addr.IsValid() {
+		r.UDP.Addr = st.UDP.Addr.String()
+	}
+	for _, rs := range st.Relays {
+		r.Relays = append(r.Relays, newRelayReport(rs))
+	}
+	for _, p := range st.Peers {
+		r.Peers = append(r.Peers, newPeerReport(p))
+	}
+	return r
+}
+
+func newRelayReport(rs overlay.RelayStatus) relayReport {
+	r := relayReport{
+		Addr: rs.Addr, Up: rs.Up, Home: rs.Home, State: rs.State, RTT: milliseconds(rs.RTT),
+		Observed: rs.ObservedAddr, Throttled: rs.Throttled,
+	}
+	if rs.ID != 0 {
+		r.ID = rs.ID.String()
+	}
+	if rs.Err != nil {
+		r.Error = rs.Err.Error()
+	}
+	return r
+}
+
+func newPeerReport(p overlay.PeerStatus) peerReport {
+	r := peerReport{
+		Node: p.ID.String(), Key: p.Key.String(), Names: p.Names, Roles: p.Roles, Path: p.Path, NotDirect: p.NotDirect,
+		Conns: p.Conns, RTT: milliseconds(p.RTT), Sent: p.BytesSent, Received: p.BytesReceived,
+		Packets: p.PacketsSent, Lost: p.PacketsLost, Paths: []pathReport{},
+	}
+	for _, w := range p.Paths {
+		r.Paths = append(r.Paths, pathReport{
+			Path: w.Path, Direct: w.Direct, Active: w.Active, State: w.State, Since: w.Since, RTT: milliseconds(w.RTT),
+			Sent: w.BytesSent, Received: w.BytesReceived, Packets: w.PacketsSent, Lost: w.PacketsLost,
+			MaxPacket: w.MaxPacket, Reason: w.Reason,
+		})
+	}
+	return r
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
