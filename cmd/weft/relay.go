@@ -27,6 +27,7 @@ type relayCommand struct {
 	listen, addrFile string
 	grace            time.Duration
 	front, metrics   []string     // of IP addresses and networks
+	also             []string     // other networks
 	server           relay.Server // its limits are flags
 }
 
@@ -49,10 +50,15 @@ another relay. A second signal ends it at once.
 Several relays that are each other's --peer form a backbone: nodes of one reach
 those of all others. It is enough if one of two relays knows the other. Nodes
 learn of relays other than their own from where these are --public, or from
-where another relay's --peer says that they are.`,
+where another relay's --peer says that they are.
+
+With --also, the same port serves other networks: nodes of one see nothing of
+another's, each network has the limits for itself, and the metrics tell the
+networks apart. Other relays are the --peer of all networks that they serve.`,
 		Example: `  export WEFT_SECRET=$(weft secret)
   weft relay --listen :9999 --state /var/lib/weft
-  weft relay --listen :9999 --peer relay-1.example.org:9999`,
+  weft relay --listen :9999 --peer relay-1.example.org:9999
+  weft relay --listen :9999 --also lab=/etc/weft/lab.secret`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
 	}
@@ -67,12 +73,15 @@ where another relay's --peer says that they are.`,
 	f.IntVar(&r.server.MaxLinks, "max-links", 0, fmt.Sprintf("how many links are accepted (default %d, negative: no limit)", relay.DefaultMaxLinks))
 	f.IntVar(&r.server.BytesPerSecond, "bytes-per-second", 0, "how many bytes are forwarded for each node (default no limit)")
 	f.IntVar(&r.server.PacketsPerSecond, "packets-per-second", 0, "how many packets are forwarded for each node (default no limit)")
+	f.IntVar(&r.server.MaxLearnedPeers, "max-learned-peers", 0, fmt.Sprintf("how many relays are dialled that others tell of (default %d, negative: none)", relay.DefaultMaxLearnedPeers))
+	r.alsoFlag(cmd)
 	r.nameFlag(cmd)
 	r.flags(cmd)
 	return cmd
 }
 
-func (r *relayCommand) run(cmd *cobra.Command) error {
+// check refuses flags that make no sense, and reads those that are addresses.
+func (r *relayCommand) check(cmd *cobra.Command) error {
 	if r.server.BytesPerSecond < 0 || r.server.PacketsPerSecond < 0 {
 		return usage(cmd, errors.New("how much may be forwarded? Say a positive limit, or 0 for none"))
 	}
@@ -92,6 +101,13 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 	}
 	if r.server.MetricsFrom, err = parsePrefixes(r.metrics); err != nil {
 		return usage(cmd, fmt.Errorf("who may read the metrics? %w", err))
+	}
+	return nil
+}
+
+func (r *relayCommand) run(cmd *cobra.Command) error {
+	if err := r.check(cmd); err != nil {
+		return err
 	}
 	cfg, err := r.config(cmd, logrus.InfoLevel)
 	if err != nil {
@@ -124,11 +140,16 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 		r.server.Addrs = []string{ln.Addr().String()}
 	}
 	r.server.Host, r.server.Name, r.server.Version = node, node.Name(), version()
-	return r.serve(cmd.Context(), node, ln, pc, cfg.Logger)
+	others, err := r.serveAlso(cmd, cfg, node.Status().Network)
+	defer closeAll(others)
+	if err != nil {
+		return err
+	}
+	return r.serve(cmd.Context(), node, others, ln, pc, cfg.Logger)
 }
 
 // serve serves until ctx ends, and lets the nodes leave.
-func (r *relayCommand) serve(ctx context.Context, node *overlay.Node, ln net.Listener, pc net.PacketConn, log logrus.FieldLogger) error {
+func (r *relayCommand) serve(ctx context.Context, node *overlay.Node, others []*alsoServed, ln net.Listener, pc net.PacketConn, log logrus.FieldLogger) error {
 	served := make(chan error, 1)
 	go func() { served <- r.server.Serve(ln) }()
 	if pc != nil {
@@ -149,7 +170,7 @@ func (r *relayCommand) serve(ctx context.Context, node *overlay.Node, ln net.Lis
 	log.Infof("stopping: nodes have %v to leave", r.grace)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.grace)
 	defer cancel()
-	if err := r.server.Shutdown(ctx); err != nil {
+	if err := shutdown(ctx, &r.server, others); err != nil {
 		log.Info("some nodes have not left in time")
 	}
 	if err := <-served; !errors.Is(err, relay.ErrServerClosed) {
