@@ -31,9 +31,11 @@ type wirePath struct {
 	wire *simnet.Wire
 	mtu  int
 	sent atomic.Int64
+
+	blocked atomic.Bool // it takes no packets
 }
 
-func (p *wirePath) Ready(Waker) bool    { return true }
+func (p *wirePath) Ready(Waker) bool    { return !p.blocked.Load() }
 func (p *wirePath) MaxPacket() int      { return p.mtu }
 func (p *wirePath) ID() identity.NodeID { return 0 }
 func (p *wirePath) String() string      { return p.name }
