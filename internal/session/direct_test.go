@@ -170,7 +170,7 @@ var (
 )
 
 func TestStreamMovesToADirectPathAndBack(t *testing.T) {
-	for seed := range uint64(seeds(20)) {
+	for seed := range uint64(seeds(6)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { moveThereAndBack(t, seed) })
 		})

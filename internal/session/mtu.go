@@ -37,11 +37,12 @@ type mtuSearch struct {
 	tries int // of size
 	next  time.Time
 	wait  time.Duration // after a black hole
+	found bool          // the search has ended
 }
 
 // start begins a search.
 func (m *mtuSearch) start(now time.Time) {
-	m.good, m.bad, m.size, m.next = max(m.good, wire.MinPacket), 0, 0, now
+	m.good, m.bad, m.size, m.next, m.found = max(m.good, wire.MinPacket), 0, 0, now, false
 }
 
 // step returns the size to be tried now; 0: none. An answer may take wait.
@@ -49,24 +50,23 @@ func (m *mtuSearch) step(now time.Time, wait time.Duration) int {
 	if m.next.IsZero() || now.Before(m.next) {
 		return 0
 	}
-	if m.size == 0 || m.tries >= mtuTries {
-		if m.size != 0 {
-			m.bad = m.size
-		} else if m.done() {
-			m.bad = 0 // time to try larger ones again
-		}
-		m.tries, m.size = 0, m.candidate()
+	if m.size != 0 && m.tries >= mtuTries {
+		m.bad, m.size = m.size, 0
+	}
+	if m.found {
+		m.bad, m.found = 0, false
 	}
 	if m.size == 0 {
-		m.next = now.Add(mtuRaise)
+		m.size, m.tries = m.candidate(), 0
+	}
+	if m.size == 0 {
+		m.found, m.next = true, now.Add(mtuRaise)
 		return 0
 	}
 	m.tries++
 	m.next = now.Add(wait)
 	return m.size
 }
-
-func (m *mtuSearch) done() bool { return m.candidate() == 0 }
 
 // candidate is the size to be tried next; 0: the largest is found.
 func (m *mtuSearch) candidate() int {
@@ -92,7 +92,7 @@ func (m *mtuSearch) answered(now time.Time, size int) bool {
 		m.bad = 0
 	}
 	if m.size <= size {
-		m.size, m.tries, m.next = 0, 0, now
+		m.size, m.next = 0, now
 	}
 	return true
 }
@@ -101,7 +101,7 @@ func (m *mtuSearch) answered(now time.Time, size int) bool {
 // after a while.
 func (m *mtuSearch) blackHole(now time.Time) {
 	m.wait = min(max(2*m.wait, minMTUWait), maxMTUWait)
-	m.good, m.bad, m.size, m.tries = wire.MinPacket, 0, 0, 0
+	m.good, m.bad, m.size, m.found = wire.MinPacket, 0, 0, false
 	m.next = now.Add(m.wait)
 }
 
