@@ -17,6 +17,7 @@ type chaos struct {
 	now     time.Time
 	next    [wire.NumSpaces]uint64
 	dropped [wire.NumSpaces]bool
+	paths   []*Path          // some that were used
 	fate    map[packetID]int // ended; sent ones that did not end yet have 0
 }
 
@@ -71,6 +72,11 @@ func (c *chaos) step() {
 	c.now = c.now.Add(time.Duration(c.rng.Int64N(int64(20 * time.Millisecond))))
 	switch c.rng.IntN(40) {
 	case 0:
+		if len(c.paths) == 3 {
+			c.Use(c.now, c.paths[c.rng.IntN(3)])
+			break
+		}
+		c.paths = append(c.paths, c.Path)
 		c.PathChanged(c.now, 1200+c.rng.IntN(64336))
 	case 1:
 		c.SetMaxPacket(1200 + c.rng.IntN(64336))
@@ -129,6 +135,11 @@ func (c *chaos) finish() {
 	for id, n := range c.fate {
 		if n != 1 && !c.dropped[id.space] {
 			c.t.Fatalf("seed %d: packet %v ended %d times", c.seed, id, n)
+		}
+	}
+	for _, p := range c.paths {
+		if p.InFlight() != 0 {
+			c.t.Fatalf("seed %d: %d bytes in flight on a path at the end", c.seed, p.InFlight())
 		}
 	}
 	if c.InFlight() != 0 {
