@@ -114,7 +114,7 @@ func TestDialDirectNeedsNoRoute(t *testing.T) {
 			ends[i] = newUDPEnd(t, udp.OneByOne(c))
 			defer ends[i].close()
 			ends[i].e.cfg.Route = func(identity.NodeID) Path { return nowhere{} }
-			addrs[i] = netip.AddrPortFrom(h.Addrs()[0], uint16(c.Port()))
+			addrs[i] = netip.AddrPortFrom(h.Addrs()[0], c.Port())
 		}
 		a, b := ends[0], ends[1]
 		var waiting *Session
