@@ -211,6 +211,9 @@ func (d *Detector) ackPacket(now time.Time, p *Packet, present bool, got *harves
 		return
 	}
 	got.onPath = true
+	if p.Size > SmallPacket {
+		d.counts.LargeAcked++
+	}
 	d.Alive(now)
 	if d.model != nil {
 		d.model.PacketAcked(now, p)

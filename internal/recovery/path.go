@@ -23,7 +23,10 @@ type Path struct {
 }
 
 // PathCounts count the packets of one path that count as in flight.
-type PathCounts struct{ Sent, Lost uint64 }
+type PathCounts struct {
+	Sent, Lost uint64
+	LargeAcked uint64 // of more than SmallPacket bytes, while the path was in use
+}
 
 // NewPath returns the state of a path of which nothing is known but that its
 // packets have at most maxPacket bytes.
@@ -114,7 +117,7 @@ func (p *Path) MinRTT() time.Duration { return p.rtt.min }
 func (p *Path) LatestRTT() time.Duration { return p.rtt.latest }
 
 // LargeLost counts round trips in which a packet of more than [SmallPacket] bytes was lost
-// and a smaller, later one arrived, since a large one last arrived. From
+// and a smaller, later one arrived, since one as large last arrived. From
 // [BlackHoleLosses] on the path is taken to swallow large packets.
 func (p *Path) LargeLost() int { return p.blackHole.losses }
 

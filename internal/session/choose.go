@@ -159,6 +159,7 @@ func (s *Session) doubtAt(d *pathEntry) time.Time {
 // meanwhile, so that a mere change of the peer's mind moves nobody.
 func (s *Session) doubt(now time.Time, d *pathEntry) {
 	if d.check.kind != checkDoubt {
+		s.suspectSize(now, d)
 		wait := min(s.answerTime(d), maxDoubt) / idleTries
 		s.startCheck(now, d, check{kind: checkDoubt, tries: idleTries, wait: wait})
 	}

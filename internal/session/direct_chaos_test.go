@@ -28,7 +28,7 @@ func randomWay(rng *rand.Rand) simnet.Impairment {
 	imp := simnet.Impairment{
 		Delay:  time.Duration(rng.IntN(60)) * time.Millisecond,
 		Jitter: time.Duration(rng.IntN(5)) * time.Millisecond,
-		Rate:   1<<20 + rng.IntN(20<<20),
+		Rate:   256<<10 + rng.IntN(5<<20),
 		Loss:   []float64{0, 0, 0.01, 0.05}[rng.IntN(4)],
 	}
 	if rng.IntN(2) == 0 {
@@ -46,7 +46,7 @@ func pathChaos(t *testing.T, seed uint64) {
 	a, b := l.dial(t)
 	x, y := open(t, a, b)
 	var wg sync.WaitGroup
-	wg.Go(func() { transfer(t, x, y, 8<<20, seed) })
+	wg.Go(func() { transfer(t, x, y, 4<<20, seed) })
 	for range 40 {
 		time.Sleep(time.Duration(1+rng.IntN(400)) * time.Millisecond)
 		w := l.ways[rng.IntN(len(l.ways))]
@@ -82,8 +82,8 @@ func pathChaos(t *testing.T, seed uint64) {
 			t.Errorf("%d paths", n)
 		}
 	}
-	if sent := a.Stats().BytesSent + b.Stats().BytesSent; sent > 60<<20 {
-		t.Errorf("%d bytes sent for 16 MiB", sent)
+	if sent := a.Stats().BytesSent + b.Stats().BytesSent; sent > 30<<20 {
+		t.Errorf("%d bytes sent for 8 MiB", sent)
 	}
 }
 
@@ -99,8 +99,8 @@ func TestFlappingPathIsHeldBack(t *testing.T) {
 				x, y := open(t, a, b)
 				var wg sync.WaitGroup
 				stop := make(chan struct{})
-				pump(t, &wg, x, y, 10_000, 5*time.Millisecond, stop)
-				pump(t, &wg, y, x, 10_000, 5*time.Millisecond, stop)
+				pump(t, &wg, x, y, 2_000, 10*time.Millisecond, stop)
+				pump(t, &wg, y, x, 2_000, 10*time.Millisecond, stop)
 				rng := rand.New(rand.NewPCG(seed, 3))
 				begun := time.Now()
 				for time.Since(begun) < 2*time.Minute {
@@ -274,7 +274,7 @@ func TestSleepAndResume(t *testing.T) {
 				l.upTo(a, b)
 				x, y := open(t, a, b)
 				var wg sync.WaitGroup
-				wg.Go(func() { transfer(t, x, y, 30<<20, 1) })
+				wg.Go(func() { transfer(t, x, y, 8<<20, 1) })
 				time.Sleep(300 * time.Millisecond)
 				for _, w := range l.ways {
 					w.set(simnet.Impairment{Down: true})
@@ -311,7 +311,7 @@ func TestBothAddressesChange(t *testing.T) {
 				l.upTo(a, b)
 				x, y := open(t, a, b)
 				var wg sync.WaitGroup
-				wg.Go(func() { transfer(t, x, y, 10<<20, seed) })
+				wg.Go(func() { transfer(t, x, y, 4<<20, seed) })
 				for i := range 4 {
 					time.Sleep(300 * time.Millisecond)
 					old := l.ways[len(l.ways)-1]

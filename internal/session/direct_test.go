@@ -165,8 +165,8 @@ func wantPath(t *testing.T, s *Session, p Path, active bool, state PathState) {
 }
 
 var (
-	relayed  = simnet.Impairment{Delay: 20 * time.Millisecond, Rate: 10 << 20}
-	straight = simnet.Impairment{Delay: 5 * time.Millisecond, Rate: 20 << 20}
+	relayed  = simnet.Impairment{Delay: 20 * time.Millisecond, Rate: 4 << 20}
+	straight = simnet.Impairment{Delay: 5 * time.Millisecond, Rate: 8 << 20}
 )
 
 func TestStreamMovesToADirectPathAndBack(t *testing.T) {
@@ -189,7 +189,7 @@ func moveThereAndBack(t *testing.T, seed uint64) {
 	a, b := l.dial(t)
 	x, y := open(t, a, b)
 	var wg sync.WaitGroup
-	wg.Go(func() { transfer(t, x, y, 20<<20, seed) })
+	wg.Go(func() { transfer(t, x, y, 8<<20, seed) })
 	time.Sleep(200 * time.Millisecond)
 	w := l.ways[0]
 	for try := 0; a.Path() != w.a && try < 50; try++ {

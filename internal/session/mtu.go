@@ -138,6 +138,21 @@ func (s *Session) mtuAnswered(now time.Time, d *pathEntry, size int) {
 	}
 }
 
+// suspectSize is called when a path in use is doubted. If it was a little
+// before, and has answered challenges since, but no large packet was
+// acknowledged, then it swallows those.
+func (s *Session) suspectSize(now time.Time, d *pathEntry) {
+	if d != s.paths.active {
+		return
+	}
+	acked := s.det.Counts().LargeAcked
+	if now.Sub(d.doubted) < minMTUWait && acked == d.acked && s.mtu > wire.MinPacket {
+		s.shrink(now, d)
+	}
+	d.doubted, d.acked = now, acked
+}
+
+// shrink goes back to packets that every path carries.
 func (s *Session) shrink(now time.Time, d *pathEntry) {
 	d.mtu.blackHole(now)
 	d.via.SetMaxPacket(wire.MinPacket)

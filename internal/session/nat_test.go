@@ -70,7 +70,7 @@ func (n *natEnd) close() {
 // A stream survives what happens to addresses, over real flows: a NAT that
 // forgets, NATs and hosts that get other addresses, a machine that sleeps.
 func TestStreamSurvivesWhatNATsDo(t *testing.T) {
-	for seed := range uint64(seeds(12)) {
+	for seed := range uint64(seeds(6)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { natChaos(t, seed) })
 		})
@@ -84,7 +84,7 @@ func natChaos(t *testing.T, seed uint64) {
 	nat := n.NAT("nat", []natnet.NATConfig{natnet.PortRestricted(), natnet.Symmetric(), natnet.EndpointIndependent()}[seed%3])
 	far, near := n.Host("far", natnet.HostConfig{}), n.Host("near", natnet.HostConfig{NAT: nat})
 	if seed%2 == 1 {
-		near.Impair(simnet.Impairment{Loss: 0.02, Rate: 4 << 20}, simnet.Impairment{Loss: 0.02, Rate: 4 << 20})
+		near.Impair(simnet.Impairment{Loss: 0.02, Rate: 2 << 20}, simnet.Impairment{Loss: 0.02, Rate: 2 << 20})
 	}
 	ends := natPair(t, seed, near, far)
 	a, b := ends[0], ends[1]
@@ -101,7 +101,7 @@ func natChaos(t *testing.T, seed uint64) {
 	}
 	x, y := open(t, there, back)
 	var wg sync.WaitGroup
-	wg.Go(func() { transfer(t, x, y, 12<<20, seed) })
+	wg.Go(func() { transfer(t, x, y, 4<<20, seed) })
 	defer wg.Wait()
 	direct := func(what string) {
 		fl := a.challenge(there, b.addr())

@@ -70,6 +70,8 @@ type pathEntry struct {
 	left    time.Time                 // when it was last in use
 	changed bool                      // rec is of another network
 	mtu     mtuSearch
+	doubted time.Time // when it last was, since it was taken into use
+	acked   uint64    // large packets acknowledged by then
 	deaths  int       // in the last minute or so
 	died    time.Time // when it last became suspect
 	held    time.Time // not used before
@@ -194,7 +196,7 @@ func (s *Session) cameOn(now time.Time, it item, newest, probing bool) {
 		return // somebody there has forwarded it
 	default:
 		d.heard = now
-		if d.state == PathFailed && now.Sub(d.since) >= time.Second {
+		if now.Sub(d.since) >= time.Second && (d.state == PathFailed || d.state == PathSuspect && now.Sub(d.lastAsked()) >= suspectWait) {
 			s.askAgain(now, d)
 		}
 	}
@@ -268,7 +270,7 @@ func (s *Session) use(now time.Time, d *pathEntry) {
 		*rec = s.det.NewPath(mtu)
 	}
 	if d != nil {
-		d.changed = false
+		d.changed, d.doubted = false, time.Time{}
 	}
 	(*rec).Seed(now, rtt)
 	s.det.Use(now, *rec)
