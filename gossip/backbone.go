@@ -156,14 +156,7 @@ func (b *Backbone) newCore() (*core, error) {
 		key: cred.Key(), network: b.network, dir: b.dir,
 		grace: b.cfg.Grace, maxRelays: b.cfg.MaxRelays, maxPerRelay: b.cfg.MaxRecordsPerRelay,
 		nonce:   newNonce,
-		certify: func(der []byte) (identity.Peer, error) { return cred.VerifyPeer([][]byte{der}) },
-		leaf: func() ([]byte, error) {
-			leaf, err := cred.Certificate()
-			if err != nil {
-				return nil, err
-			}
-			return leaf.Certificate[0], nil
-		},
+		certify: cred.VerifyChain, leaf: cred.Chain,
 	}
 	return c, c.init(b.cfg.Addrs, time.Now())
 }
@@ -177,8 +170,8 @@ func newNonce() uint64 {
 
 // Publish lists a node that is attached to this relay and tells the others. The
 // peer is verified, as by its session; the signature is the node's, over what
-// internal/record says; the certificate, its leaf in DER, is needed if there are
-// names. The error is one of [Directory.Put], matches [ErrSignature], or is
+// internal/record says; the certificate, what [identity.Credentials.Chain]
+// returns there, is needed if there are names. The error is one of [Directory.Put], matches [ErrSignature], or is
 // [ErrClosed].
 func (b *Backbone) Publish(peer identity.Peer, a Attachment, sig, certificate []byte) error {
 	s := &signed{Record: Record{ID: peer.ID, Key: peer.Key, Attachment: a.clone()}, certificate: slices.Clone(certificate)}
@@ -219,7 +212,7 @@ func (b *Backbone) checkOwn(peer identity.Peer, s *signed) error {
 		return nil
 	}
 	// The others do not know the session, only the certificate.
-	shown, err := b.cfg.Credentials.VerifyPeer([][]byte{s.certificate})
+	shown, err := b.cfg.Credentials.VerifyChain(s.certificate)
 	if errors.Is(err, identity.ErrSelf) && s.ID == b.self {
 		return nil
 	}

@@ -49,9 +49,9 @@ type core struct {
 	key     *identity.Key
 	network [32]byte
 	dir     *Directory
-	// certify verifies a leaf certificate.
-	certify func(der []byte) (identity.Peer, error)
-	// leaf returns the own leaf certificate.
+	// certify verifies a node's certificates.
+	certify func(chain []byte) (identity.Peer, error)
+	// leaf returns this relay's own.
 	leaf func() ([]byte, error)
 
 	grace         time.Duration

@@ -24,7 +24,7 @@ type relayRecord struct {
 	leaving     bool // what is attached to it is on its way elsewhere
 	addrs       []string
 	signature   signature
-	certificate []byte // its leaf, DER, with the relay role
+	certificate []byte // its chain, with the relay role
 }
 
 const flagLeaving = 1

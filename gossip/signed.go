@@ -11,9 +11,9 @@ import (
 
 // Limits on what a record may hold; longer ones are malformed.
 const (
-	maxName = 253     // bytes in a name: a DNS name
-	maxAddr = 128     // bytes in an address
-	maxCert = 4 << 10 // bytes in a certificate
+	maxName = 253               // bytes in a name: a DNS name
+	maxAddr = 128               // bytes in an address
+	maxCert = identity.MaxChain // bytes in certificates
 )
 
 // labelDeparture is the purpose of a relay's signature that a node has left it.
@@ -25,7 +25,7 @@ type signature [identity.SignatureSize]byte
 type signed struct {
 	Record
 	signature   signature
-	certificate []byte // the node's leaf, DER; a record with names has one
+	certificate []byte // the node's chain, see identity.Credentials.Chain; a record with names has one
 	// departed says that the attachment has ended; departure is the signature
 	// of the relay to which the node was attached. hungUp says that the node
 	// ended its link itself.

@@ -31,8 +31,15 @@ type Config struct {
 	// Nodes of networks with different names never meet. Empty: "weft".
 	Network string
 	// Secret makes whoever knows it a member of the network: at least 16
-	// characters, best made by [NewSecret]. Either Secret or Open is required.
+	// characters, best made by [NewSecret]. Exactly one of Secret, Invite and
+	// Open is required.
 	Secret string
+	// Invite is a token that [NewInvite] or `weft invite` has made: with it the
+	// node is a member until the invite expires, and never learns the secret.
+	// The node has the invite's roles, and may have its names; a day before it
+	// expires, and when it has, the node says so in the log, to OnEvent and in
+	// [Status].
+	Invite string
 	// Open makes the network one that everybody may join who knows its name.
 	// Conns are still sealed and IDs and keys still proven; names are not.
 	Open bool
@@ -48,6 +55,12 @@ type Config struct {
 	// "kv-1", without a ".weft" behind it. Empty: the node has only its ID and
 	// key. Several nodes may have one name, but can then not be dialled by it.
 	Name string
+	// Roles are words in the node's certificate that a [Rule] can ask for, such
+	// as "backup": at most 8, of a to z, 0 to 9 and dash. Nobody but who knows the
+	// secret, or gives invites, decides who has which; in an open network they
+	// prove nothing. The role "relay" is relay.Server's to take. Empty: those
+	// of the invite, if there is one.
+	Roles []string
 
 	// Relays are the relays that the node begins with: "host:port" or
 	// "tcp://host:port"; or "wss://host[:port][/path]" for one behind a web
@@ -55,8 +68,8 @@ type Config struct {
 	// no TLS. Ports 443 and 80 and the path /link may be left out. A host name
 	// may stand for several addresses, all of which are tried. The node uses
 	// two relays at a time, its home and a spare, of these and of those that
-	// they tell it of. Empty: none ever, for a node that is a relay itself and
-	// needs no other.
+	// they tell it of. Nil: those that the invite names. Empty: none ever, for a
+	// node that is a relay itself and needs no other.
 	Relays []string
 	// DialLink makes the connections to relays and proxies, of network "tcp",
 	// for tests. Nil: a net.Dialer.
@@ -195,6 +208,9 @@ func (c Config) check() (Config, error) {
 		}
 		c.Name = name
 	}
+	if err := c.checkInvite(); err != nil {
+		return c, err
+	}
 	for i, addr := range c.Relays {
 		if _, err := link.ParseAddr(addr); err != nil {
 			return c, fmt.Errorf("overlay: Config.Relays[%d]: %w", i, err)
@@ -254,7 +270,7 @@ func (c Config) checkNumbers() error {
 
 // credentials makes the node who the config says it is.
 func (c Config) credentials() (*identity.Credentials, error) {
-	network, err := identity.OpenNetwork(identity.NetworkConfig{Name: c.Network, Secret: c.Secret, Open: c.Open})
+	network, err := identity.OpenNetwork(identity.NetworkConfig{Name: c.Network, Secret: c.Secret, Invite: c.Invite, Open: c.Open})
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
@@ -276,6 +292,11 @@ func (c Config) credentials() (*identity.Credentials, error) {
 	credentials, err := identity.NewCredentials(key, network, names)
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
+	}
+	for _, role := range c.Roles {
+		if err := credentials.TakeRole(role); err != nil {
+			return nil, fmt.Errorf("overlay: Config.Roles: %w", err)
+		}
 	}
 	return credentials, nil
 }

@@ -20,7 +20,7 @@ func TestNewSaysWhatIsWrongWithAConfig(t *testing.T) {
 		want string // in the error
 	}{
 		"no membership":          {Config{}, "Secret"},
-		"two memberships":        {Config{Secret: NewSecret(), Open: true}, "both"},
+		"two memberships":        {Config{Secret: NewSecret(), Open: true}, "only one of Open and Secret"},
 		"a short secret":         {Config{Secret: "short"}, "at least 16"},
 		"two keys":               {Config{Open: true, Key: key, StateDir: t.TempDir()}, "StateDir"},
 		"a name with the suffix": {Config{Open: true, Name: "KV-1.weft"}, "leave it out"},

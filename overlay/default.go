@@ -13,6 +13,7 @@ import (
 const (
 	EnvNetwork = "WEFT_NETWORK" // Config.Network
 	EnvSecret  = "WEFT_SECRET"  // Config.Secret
+	EnvInvite  = "WEFT_INVITE"  // Config.Invite
 	EnvOpen    = "WEFT_OPEN"    // Config.Open, if "1"
 	EnvRelays  = "WEFT_RELAYS"  // Config.Relays, separated by commas
 	EnvName    = "WEFT_NAME"    // Config.Name
@@ -35,6 +36,7 @@ func ConfigFromEnv() (Config, error) {
 	cfg := Config{
 		Network:  os.Getenv(EnvNetwork),
 		Secret:   os.Getenv(EnvSecret),
+		Invite:   os.Getenv(EnvInvite),
 		Open:     os.Getenv(EnvOpen) == "1",
 		Name:     os.Getenv(EnvName),
 		StateDir: os.Getenv(EnvState),
@@ -47,10 +49,10 @@ func ConfigFromEnv() (Config, error) {
 		}
 	}
 	var missing []string
-	if cfg.Secret == "" && !cfg.Open {
-		missing = append(missing, EnvSecret+" (or "+EnvOpen+"=1 for an open network)")
+	if cfg.Secret == "" && cfg.Invite == "" && !cfg.Open {
+		missing = append(missing, EnvSecret+" or "+EnvInvite+" (or "+EnvOpen+"=1 for an open network)")
 	}
-	if len(cfg.Relays) == 0 {
+	if len(cfg.Relays) == 0 && !cfg.invitedRelays() {
 		missing = append(missing, EnvRelays)
 	}
 	if len(missing) > 0 {

@@ -38,10 +38,21 @@ const (
 	EventPathMoved = firstPathEvent + 1
 	// EventPathDown: packets to Peer go over a relay again; Reason says why.
 	EventPathDown = firstPathEvent + 2
+
+	// EventInviteEnding: the node's invite expires within a day, after Grace;
+	// with a new one, the node has to be started anew before that.
+	EventInviteEnding = firstMemberEvent
+	// EventInviteExpired: the node's invite has expired, so that nobody talks to
+	// the node any more; Err says what to do.
+	EventInviteExpired = firstMemberEvent + 1
 )
 
-// firstPathEvent leaves room for more events of uplinks.
-const firstPathEvent EventKind = 64
+// firstPathEvent leaves room for more events of uplinks, and firstMemberEvent
+// for more about paths.
+const (
+	firstPathEvent   EventKind = 64
+	firstMemberEvent EventKind = 96
+)
 
 // String names the kind.
 func (k EventKind) String() string {
@@ -64,33 +75,40 @@ func (k EventKind) String() string {
 		return "direct path moved"
 	case EventPathDown:
 		return "direct path down"
+	case EventInviteEnding:
+		return "invite ending"
+	case EventInviteExpired:
+		return "invite expired"
 	}
 	return fmt.Sprintf("event %d", uint8(k))
 }
 
-// An Event is something that happened between a node and its relays or peers;
-// see Config.OnEvent.
+// An Event is something that happened between a node and its relays or peers, or
+// to its membership; see Config.OnEvent.
 type Event struct {
 	Kind    EventKind
 	Time    time.Time
-	Relay   string        // address of the relay; empty if the event is about a peer
+	Relay   string        // address of the relay; empty if the event is about none
 	RelayID NodeID        // zero if the relay has not proven who it is
 	From    string        // EventRelayMoved: address of the relay before, empty for the first; about a peer: the path before
-	Grace   time.Duration // EventRelayGoingAway: zero if the relay did not say
+	Grace   time.Duration // EventRelayGoingAway: zero if the relay did not say; EventInviteEnding
 	Dropped uint64        // EventThrottled
-	Err     error         // EventRelayDown, EventIDConflict
+	Err     error         // EventRelayDown, EventIDConflict, EventInviteExpired
 
-	Peer   NodeID // zero if the event is about a relay
+	Peer   NodeID // zero if the event is not about a peer
 	Path   string // to Peer, in words as in [PeerStatus]
 	Reason string // why packets to Peer take another path
 }
 
 // String says what happened, for people.
 func (e Event) String() string {
-	s := e.Kind.String() + ": " + e.Relay
+	s := e.Kind.String()
+	if e.Relay != "" {
+		s += ": " + e.Relay
+	}
 	switch {
 	case e.Peer != 0:
-		s += fmt.Sprintf("%v by %s, %s before: %s", e.Peer, e.Path, e.From, e.Reason)
+		s += fmt.Sprintf(": %v by %s, %s before: %s", e.Peer, e.Path, e.From, e.Reason)
 	case e.Err != nil:
 		s += ": " + e.Err.Error()
 	case e.From != "":

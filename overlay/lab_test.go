@@ -36,6 +36,7 @@ type lab struct {
 	key    *PrivateKey // of the relay
 	host   *Node
 	server *relay.Server
+	secret string // of the relay's network, which is open without
 	wg     sync.WaitGroup
 	nodes  []*Node
 }
@@ -43,8 +44,14 @@ type lab struct {
 // inLab runs a test in a bubble with a lab.
 func inLab(t *testing.T, f func(t *testing.T, l *lab)) {
 	t.Helper()
+	inClosedLab(t, "", f)
+}
+
+// inClosedLab is inLab with a secret.
+func inClosedLab(t *testing.T, secret string, f func(t *testing.T, l *lab)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := &lab{t: t, net: simnet.NewNetwork(1), key: newKey(t)}
+		l := &lab{t: t, net: simnet.NewNetwork(1), key: newKey(t), secret: secret}
 		l.net.SetDefault(simnet.Impairment{Delay: delay})
 		l.startRelay()
 		defer l.close()
@@ -64,7 +71,7 @@ func newKey(t testing.TB) *PrivateKey {
 // startRelay starts the relay, or a new one in its place.
 func (l *lab) startRelay() {
 	l.t.Helper()
-	l.host = l.newNode("relay", Config{Open: true, Key: l.key})
+	l.host = l.newNode("relay", Config{Open: l.secret == "", Secret: l.secret, Key: l.key})
 	l.server = &relay.Server{Host: l.host}
 	ln, err := l.net.Listen(relayAddr)
 	if err != nil {
@@ -90,14 +97,17 @@ func (l *lab) killRelay() {
 	l.crash(l.host)
 }
 
-// node starts a node on a host of the same name. Config.Open and Relays have
+// node starts a node on a host of the same name. Membership and Relays have
 // defaults.
 func (l *lab) node(host string, cfg Config) *Node {
 	l.t.Helper()
 	if cfg.Relays == nil {
 		cfg.Relays = []string{relayAddr}
 	}
-	cfg.Open = cfg.Secret == ""
+	if cfg.Invite == "" && cfg.Secret == "" {
+		cfg.Secret = l.secret
+	}
+	cfg.Open = cfg.Secret == "" && cfg.Invite == ""
 	n := l.newNode(host, cfg)
 	l.nodes = append(l.nodes, n)
 	return n

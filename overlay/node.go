@@ -110,6 +110,7 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.events.start()
+	n.watchMembership()
 	n.dialLink = cfg.linkDialer(link.Hello{Network: link.TagOf(credentials.Network().ID()), Node: id})
 	n.uplinks = uplink.New(uplink.Config{
 		Relays:       cfg.Relays,

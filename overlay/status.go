@@ -19,6 +19,7 @@ type Status struct {
 	Layer   string        // Config.Reliability's name
 	Relays  []RelayStatus // those of Config.Relays in their order, then others in use
 	Peers   []PeerStatus  // by ID
+	Invite  *InviteStatus // by which the node is a member; nil if it has the secret or the network is open
 	Ports   []uint16      // that are listened on, in order
 	UDP     UDPStatus     // what there is for direct paths
 	LAN     []LANPeer     // nodes that announce themselves on the LAN, by ID
@@ -126,6 +127,7 @@ func (n *Node) Status() Status {
 		Layer:   n.layer.Name(),
 		Peers:   slices.Collect(n.Peers()),
 	}
+	st.Invite = n.inviteStatus()
 	st.Ports = n.ports.Ports()
 	st.UDP = n.direct.status()
 	st.LAN = n.lan.status()

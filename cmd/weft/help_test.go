@@ -46,11 +46,13 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// Whoever can see the machine's processes must not see the secret.
+// Whoever can see the machine's processes must not see the secret or an invite.
 func TestNoFlagTakesASecret(t *testing.T) {
 	for _, c := range newRoot().Commands() {
-		if f := c.Flags().Lookup("secret"); f != nil {
-			t.Errorf("weft %s has the flag --%s", c.Name(), f.Name)
+		for _, name := range []string{"secret", "invite"} {
+			if c.Flags().Lookup(name) != nil {
+				t.Errorf("weft %s has the flag --%s", c.Name(), name)
+			}
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/weftnet/weft/gossip/gossiptest"
 	"github.com/weftnet/weft/overlay"
 )
 
@@ -19,12 +20,16 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	for _, name := range []string{
-		overlay.EnvNetwork, overlay.EnvSecret, overlay.EnvOpen, overlay.EnvRelays, overlay.EnvName, overlay.EnvState,
+		overlay.EnvNetwork, overlay.EnvSecret, overlay.EnvInvite, overlay.EnvOpen, overlay.EnvRelays, overlay.EnvName, overlay.EnvState,
 	} {
 		os.Unsetenv(name)
 	}
 	os.Setenv(overlay.EnvNoLAN, "1") // tests are not heard on any network
-	goleak.VerifyTestMain(m)
+	var left []goleak.Option         // of relays that met others
+	for _, f := range gossiptest.MeshLeaves {
+		left = append(left, goleak.IgnoreAnyFunction(f))
+	}
+	goleak.VerifyTestMain(m, left...)
 }
 
 // weft runs one command line.

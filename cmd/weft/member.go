@@ -19,33 +19,47 @@ import (
 	"github.com/weftnet/weft/stream/yamux"
 )
 
-// maxSecretFile is how much of a secret file is read.
-const maxSecretFile = 4096
+// maxSecretFile is how much of a file with a secret or an invite is read.
+const maxSecretFile = 16 << 10
 
 // A membership is the part of a command line that makes the command a node of a
 // network. Each flag overrides an environment variable. There is none for the
-// secret itself, because everybody on a machine sees command lines.
+// secret or an invite itself, because everybody on a machine sees command lines.
 type membership struct {
-	network, secretFile, state, name string
-	layer                            string
-	relays                           []string
-	open, verbose, relayOnly, noLAN  bool
+	network, secretFile, inviteFile string
+	state, name, layer              string
+	relays                          []string
+	open, verbose                   bool
+	relayOnly, noLAN                bool
 
 	short bool // for one errand: not who the environment says, but somebody new
 }
 
 // flags adds the flags that every node has.
 func (m *membership) flags(cmd *cobra.Command) {
+	m.memberFlags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&m.secretFile, "secret-file", "", "`file` that holds the network's secret ("+overlay.EnvSecret+" holds it itself)")
-	f.BoolVar(&m.open, "open", false, "use a network without a secret, which everybody may join ("+overlay.EnvOpen+"=1)")
-	f.StringVar(&m.network, "network", "", "`name` of the network ("+overlay.EnvNetwork+", default weft)")
 	f.BoolVarP(&m.verbose, "verbose", "v", false, "log what the node does")
 	where := " (" + overlay.EnvState + ")"
 	if m.short {
 		where = ""
 	}
 	f.StringVar(&m.state, "state", "", "`directory` that holds the node's key, or will"+where+"; without it the node is a new one each time")
+}
+
+// memberFlags adds the flags that say which network, and how to be its member.
+func (m *membership) memberFlags(cmd *cobra.Command) {
+	m.secretFlags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&m.inviteFile, "invite-file", "", "`file` that holds an invite to the network ("+overlay.EnvInvite+" holds it itself)")
+	f.BoolVar(&m.open, "open", false, "use a network without a secret, which everybody may join ("+overlay.EnvOpen+"=1)")
+}
+
+// secretFlags adds the flags of those who know the network's secret.
+func (m *membership) secretFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&m.secretFile, "secret-file", "", "`file` that holds the network's secret ("+overlay.EnvSecret+" holds it itself)")
+	f.StringVar(&m.network, "network", "", "`name` of the network ("+overlay.EnvNetwork+", default weft, or what the invite says)")
 }
 
 // nameFlag adds a flag for the node's name.
@@ -93,6 +107,10 @@ func (m *membership) config(cmd *cobra.Command, level logrus.Level) (overlay.Con
 	override(&cfg.Name, m.name)
 	cfg.NoDirect = cfg.NoDirect || m.relayOnly
 	cfg.NoLAN = cfg.NoLAN || m.noLAN
+	invite, err := m.invite(&cfg)
+	if err != nil {
+		return cfg, err
+	}
 	if m.layer != "" {
 		layer, ok := layers[m.layer]
 		if !ok {
@@ -102,12 +120,13 @@ func (m *membership) config(cmd *cobra.Command, level logrus.Level) (overlay.Con
 	}
 	switch hasRelays := cmd.Flags().Lookup("relay") != nil; {
 	case !hasRelays:
-		cfg.Relays = nil
+		cfg.Relays = []string{} // not those of the invite either
 	case len(m.relays) > 0:
 		cfg.Relays = m.relays
-	case len(cfg.Relays) == 0 && (cfg.NoDirect || cfg.NoLAN):
+	case len(cfg.Relays) != 0 || len(invite.Relays) != 0:
+	case cfg.NoDirect || cfg.NoLAN:
 		return cfg, usage(cmd, errors.New("over which relay? Set "+overlay.EnvRelays+" or say --relay HOST:PORT; without, nodes on the LAN are reached only if they may be looked for"))
-	case len(cfg.Relays) == 0:
+	default:
 		cfg.Logger.Info("no relay: only nodes on the LAN can be reached, and reach this one")
 	}
 	return cfg, nil
@@ -119,40 +138,64 @@ func override(value *string, flag string) {
 	}
 }
 
-// applySecrecy makes cfg closed by a secret or open.
+// applySecrecy makes cfg closed by a secret, a member by an invite, or open. What
+// a flag says takes the place of all that the environment says.
 func (m *membership) applySecrecy(cmd *cobra.Command, cfg *overlay.Config) error {
-	switch {
-	case m.open && m.secretFile != "":
-		return usage(cmd, errors.New("is the network open or not? Say either --open or --secret-file"))
-	case m.open:
-		cfg.Open, cfg.Secret = true, ""
-	case m.secretFile != "":
-		secret, err := readSecret(m.secretFile)
-		if err != nil {
-			return err
+	said := 0
+	for _, is := range []bool{m.open, m.secretFile != "", m.inviteFile != ""} {
+		if is {
+			said++
 		}
-		cfg.Open, cfg.Secret = false, secret
-	case cfg.Secret == "" && !cfg.Open:
-		return usage(cmd, errors.New("what is the network's secret? Set "+overlay.EnvSecret+" or say --secret-file FILE; weft secret makes one"))
+	}
+	var err error
+	switch {
+	case said > 1:
+		return usage(cmd, errors.New("how is this node a member? Say only one of --secret-file, --invite-file and --open"))
+	case said == 1:
+		cfg.Open, cfg.Secret, cfg.Invite = m.open, "", ""
+		if m.secretFile != "" {
+			cfg.Secret, err = readSecret(m.secretFile, "secret")
+		}
+		if m.inviteFile != "" {
+			cfg.Invite, err = readSecret(m.inviteFile, "invite")
+		}
+		return err
+	case cfg.Secret == "" && cfg.Invite == "" && !cfg.Open:
+		return usage(cmd, errors.New("what is the network's secret? Set "+overlay.EnvSecret+" or say --secret-file FILE; weft secret makes one; "+
+			"with an invite, set "+overlay.EnvInvite+" or say --invite-file FILE"))
 	}
 	return nil
 }
 
-// readSecret reads a secret from a file, without the space around it.
-func readSecret(file string) (string, error) {
+// invite reads the config's invite, if it has one, and lets the node have the
+// invite's name if there is only one. Somebody on an errand has no name.
+func (m *membership) invite(cfg *overlay.Config) (overlay.Invite, error) {
+	if cfg.Invite == "" {
+		return overlay.Invite{}, nil
+	}
+	in, err := overlay.ReadInvite(cfg.Invite)
+	if err == nil && cfg.Name == "" && !m.short && len(in.Names) == 1 {
+		cfg.Name = in.Names[0]
+	}
+	return in, err
+}
+
+// readSecret reads a secret or an invite from a file, without the space around
+// it.
+func readSecret(file, what string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return "", fmt.Errorf("the secret cannot be read: %w", err)
+		return "", fmt.Errorf("the %s cannot be read: %w", what, err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	switch secret := strings.TrimSpace(string(b)); {
 	case err != nil:
-		return "", fmt.Errorf("the secret cannot be read: %w", err)
+		return "", fmt.Errorf("the %s cannot be read: %w", what, err)
 	case len(b) > maxSecretFile:
-		return "", fmt.Errorf("%s is longer than %d bytes, which no secret is; name another file", file, maxSecretFile)
+		return "", fmt.Errorf("%s is longer than %d bytes, which no %s is; name another file", file, maxSecretFile, what)
 	case secret == "":
-		return "", fmt.Errorf("%s is empty; weft secret makes a secret", file)
+		return "", fmt.Errorf("%s is empty; weft %s makes one", file, what)
 	default:
 		return secret, nil
 	}

@@ -76,8 +76,8 @@ func TestASecretFileThatIsNone(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"empty":   "is empty; weft secret makes a secret",
-		"long":    "longer than 4096 bytes",
+		"empty":   "is empty; weft secret makes one",
+		"long":    "longer than 16384 bytes",
 		"missing": "the secret cannot be read: open ",
 		".":       "the secret cannot be read: read ",
 	} {
@@ -91,7 +91,7 @@ func TestASecretFileThatIsNone(t *testing.T) {
 func TestANetworkIsOpenOrHasASecret(t *testing.T) {
 	for want, args := range map[string][]string{
 		"what is the network's secret? Set WEFT_SECRET or say --secret-file": nil,
-		"say either --open or --secret-file":                                 {"--open", "--secret-file", "x"},
+		"say only one of --secret-file, --invite-file and --open":            {"--open", "--secret-file", "x"},
 	} {
 		_, err := configOf(t, &membership{}, append(args, "--relay", "a:1")...)
 		if err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(want)) {

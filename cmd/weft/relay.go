@@ -38,7 +38,8 @@ func newRelay() *cobra.Command {
 		Short: "Run a relay, over which other nodes meet",
 		Long: `Runs a relay on a machine that the other nodes can reach. They find each
 other through it and exchange sealed packets over it, which it cannot read.
-Any node with the network's secret can be one.
+Any node with the network's secret can be one, or with an invite that gives the
+role "relay"; such an invite's relays are its --peer unless others are named.
 
 The port takes everything: links as tcp://, as ws:// and, with a web server in
 front that has a certificate and passes /link on, as wss://; health and metrics
@@ -114,6 +115,9 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	cfg.NoDirect = true // its nodes have links to it
+	if err := r.asInvited(cmd, cfg); err != nil {
+		return err
+	}
 	node, err := overlay.New(cfg)
 	if err != nil {
 		return err
@@ -188,9 +192,12 @@ func greeting(id overlay.NodeID, cfg overlay.Config, addr net.Addr) string {
 	if cfg.Network != "" {
 		join += " " + overlay.EnvNetwork + "=" + cfg.Network
 	}
-	if cfg.Open {
+	switch {
+	case cfg.Open:
 		join += " " + overlay.EnvOpen + "=1"
-	} else {
+	case cfg.Invite != "":
+		join += " and an invite to the same network"
+	default:
 		join += " and the same " + overlay.EnvSecret
 	}
 	return fmt.Sprintf("relay %s at %s; nodes join with %s", id, addr, join)

@@ -40,7 +40,7 @@ func (r *relayCommand) serveAlso(cmd *cobra.Command, first overlay.Config, name 
 			return all, usage(cmd, fmt.Errorf("the network %q is named twice; the networks of one relay have different names", name))
 		}
 		known[name] = true
-		secret, err := readSecret(file)
+		secret, err := readSecret(file, "secret")
 		if err != nil {
 			return all, err
 		}

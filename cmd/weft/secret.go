@@ -14,7 +14,8 @@ func newSecret() *cobra.Command {
 		Short: "Make a secret for a new network",
 		Long: `Prints a new random secret. Whoever knows it is a member of the network and
 can make others members, so keep it as you would a private key: in a file
-that only you can read, or in your secret store.
+that only you can read, or in your secret store. Others get an invite instead:
+see weft invite.
 
 	export WEFT_SECRET=$(weft secret)`,
 		Args: arguments(cobra.NoArgs),

@@ -39,6 +39,6 @@
 //
 // An absent key means zero, empty text or an empty list. Limits: 16 names of
 // 253 bytes, 32 candidates and addresses of 128 bytes, 8 records, reasons of
-// 256 bytes, relay names and versions of 253 and 64 bytes, certificates of 4096
+// 256 bytes, relay names and versions of 253 and 64 bytes, certificates of 6144
 // bytes, 64 relays with 1 to 4 addresses each.
 package control

@@ -3,6 +3,8 @@ package control
 import (
 	"errors"
 	"fmt"
+
+	"github.com/weftnet/weft/internal/identity"
 )
 
 // A Kind says which message a body is.
@@ -35,9 +37,9 @@ const (
 	MaxReason     = 256      // bytes in the reason of a Failed
 	MaxVersion    = 64       // bytes in a relay's version
 
-	MaxCertificate = 4 << 10 // bytes in a node's certificate, as in a handshake
-	MaxRelays      = 64      // relays in one Relays
-	MaxRelayAddrs  = 4       // addresses of one of them
+	MaxCertificate = identity.MaxChain // bytes in a node's certificates, as in a handshake
+	MaxRelays      = 64                // relays in one Relays
+	MaxRelayAddrs  = 4                 // addresses of one of them
 )
 
 // ErrMalformed is wrapped by every error that decoding gives.

@@ -3,7 +3,6 @@ package control
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/record"
@@ -17,7 +16,7 @@ type Register struct {
 	Epoch       uint64   `cbor:"3,keyasint,omitempty"` // grows with each start of the process
 	Seq         uint64   `cbor:"4,keyasint,omitempty"` // grows with each change within an epoch
 	Signature   []byte   `cbor:"5,keyasint,omitempty"` // of the record, see Record; 64 bytes
-	Certificate []byte   `cbor:"6,keyasint,omitempty"` // the node's leaf, DER; empty when there are no names
+	Certificate []byte   `cbor:"6,keyasint,omitempty"` // what identity.Credentials.Chain returns; empty when there are no names
 }
 
 // Record returns what Signature is for: the statement of the node with the
@@ -38,12 +37,9 @@ func (m *Register) Sign(c *identity.Credentials, relay identity.NodeID) error {
 	if len(m.Names) == 0 {
 		return nil
 	}
-	leaf, err := c.Certificate()
-	if err != nil {
-		return err
-	}
-	m.Certificate = slices.Clone(leaf.Certificate[0])
-	return nil
+	var err error
+	m.Certificate, err = c.Chain()
+	return err
 }
 
 func (*Register) kind() Kind { return KindRegister }

@@ -32,13 +32,24 @@ type Credentials struct {
 }
 
 // NewCredentials checks names (see [ParseName]; at most [MaxNames]) and issues
-// the first leaf. It starts no goroutine.
+// the first leaf. With an invite, names must be among its own, and the node has
+// the invite's roles except [RoleRelay]. It starts no goroutine.
 func NewCredentials(k *Key, n *Network, names []string) (*Credentials, error) {
 	names, err := parseNames(names)
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
 	c := &Credentials{key: k, network: n, names: names}
+	if g := n.grant; g != nil {
+		if err := g.covers(names, nil); err != nil {
+			return nil, fmt.Errorf("identity: %w", err)
+		}
+		for _, role := range g.roles {
+			if role != RoleRelay { // which those take who are
+				c.roles = append(c.roles, role)
+			}
+		}
+	}
 	if _, err := c.Certificate(); err != nil {
 		return nil, err
 	}
@@ -54,15 +65,21 @@ func (c *Credentials) Network() *Network { return c.network }
 // Names returns a copy of the node's names, in lower case.
 func (c *Credentials) Names() []string { return slices.Clone(c.names) }
 
-// Certificate returns the current leaf, with its private key. The leaf is
+// Certificate returns the current leaf, with its private key, and behind it the
+// invite's certificate if the node is a member by an invite. The leaf is
 // reissued on the way once less than a third of its life is left, or when the
 // clock has been set to before it began. The result is shared and must not be
-// modified.
+// modified. When the invite has expired the error is an [*InviteExpiredError].
 func (c *Credentials) Certificate() (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if c.leaf != nil && fresh(c.leaf.Leaf, now) {
+	if g := c.network.grant; g != nil {
+		if err := g.current(now); err != nil {
+			return nil, err
+		}
+	}
+	if c.leaf != nil && c.fresh(c.leaf.Leaf, now) {
 		return c.leaf, nil
 	}
 	leaf, err := c.issue(now)
@@ -73,13 +90,15 @@ func (c *Credentials) Certificate() (*tls.Certificate, error) {
 	return leaf, nil
 }
 
-// fresh reports whether leaf is valid now and for a while.
-func fresh(leaf *x509.Certificate, now time.Time) bool {
-	return !now.Before(leaf.NotBefore) && leaf.NotAfter.Sub(now) >= renewAt
+// fresh reports whether leaf is valid now and for a while, or for as long as the
+// invite is.
+func (c *Credentials) fresh(leaf *x509.Certificate, now time.Time) bool {
+	last := c.network.grant != nil && !leaf.NotAfter.Before(c.network.grant.cert.NotAfter)
+	return !now.Before(leaf.NotBefore) && (last || leaf.NotAfter.Sub(now) >= renewAt)
 }
 
-// issue makes a leaf: signed by the CA, or by the node itself in an open network.
-// c.mu is held.
+// issue makes a leaf: signed by the CA, by the invite, or by the node itself in
+// an open network. c.mu is held.
 func (c *Credentials) issue(now time.Time) (*tls.Certificate, error) {
 	start := now.Add(-clockSkew)
 	template := &x509.Certificate{
@@ -94,7 +113,14 @@ func (c *Credentials) issue(now time.Time) (*tls.Certificate, error) {
 		BasicConstraintsValid: true,
 	}
 	parent, signer := template, c.key.private
-	if ca := c.network.ca; ca != nil {
+	chain := make([][]byte, 1, 2)
+	switch ca, g := c.network.ca, c.network.grant; {
+	case g != nil:
+		parent, signer = g.cert, g.key
+		template.NotBefore = later(start, g.cert.NotBefore)
+		template.NotAfter = earlier(template.NotAfter, g.cert.NotAfter)
+		chain = append(chain, g.cert.Raw)
+	case ca != nil:
 		parent, signer = ca.cert, ca.key
 	}
 	public := c.key.Public()
@@ -106,7 +132,32 @@ func (c *Credentials) issue(now time.Time) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: c.key.private, Leaf: leaf}, nil
+	chain[0] = der
+	return &tls.Certificate{Certificate: chain, PrivateKey: c.key.private, Leaf: leaf}, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// Chain returns what [Credentials.Certificate] has in one piece: the leaf, and
+// behind it the invite's certificate if there is one.
+func (c *Credentials) Chain() ([]byte, error) {
+	cert, err := c.Certificate()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(cert.Certificate...), nil
 }
 
 // leafUsage is what a leaf is for: a node is both the client and the server of

@@ -88,7 +88,7 @@ func TestLeafIsReissuedWhenTheClockWasSetBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if now := time.Now(); !fresh(cert.Leaf, now) || fresh(cert.Leaf, now.Add(-2*clockSkew)) || fresh(cert.Leaf, now.Add(leafLife)) {
+	if now := time.Now(); !c.fresh(cert.Leaf, now) || c.fresh(cert.Leaf, now.Add(-2*clockSkew)) || c.fresh(cert.Leaf, now.Add(leafLife)) {
 		t.Error("a leaf is fresh outside of its life")
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -45,32 +47,38 @@ const (
 
 // ErrNoMembership is the error of [OpenNetwork] when the config does not say
 // how the node is a member.
-var ErrNoMembership = errors.New("identity: no membership: set Secret (make one with `weft secret`), or Open: true for a network that everybody may join")
+var ErrNoMembership = errors.New("identity: no membership: set Secret (make one with `weft secret`), or Invite (whoever has the secret makes one with `weft invite`), or Open: true for a network that everybody may join")
 
 // A Network is the set of nodes under one certificate authority, or an open
 // one. It is immutable and safe for concurrent use.
 type Network struct {
-	name string
-	id   [32]byte
-	ca   *authority // nil: open
+	name   string
+	id     [32]byte
+	ca     *authority // nil: open
+	grant  *grant     // nil: the node is a member by the secret, or the network is open
+	shared [32]byte   // see Derive
 }
 
-// An authority is the CA of a network as a member that knows the secret has it.
+// An authority is the CA of a network.
 type authority struct {
-	key  ed25519.PrivateKey
-	cert *x509.Certificate
-	pool *x509.CertPool // cert alone
+	public PublicKey
+	key    ed25519.PrivateKey // nil for members by an invite
+	cert   *x509.Certificate
+	pool   *x509.CertPool // cert alone
 }
 
 // NetworkConfig says which network, and how the node is a member of it: exactly
-// one of Secret and Open is set.
+// one of Secret, Invite and Open is set.
 type NetworkConfig struct {
 	// Name is the network's name: 1 to 32 of a to z, 0 to 9 and dash. Nodes of
-	// networks with different names never meet. Empty means [DefaultNetwork].
+	// networks with different names never meet. Empty means [DefaultNetwork],
+	// or the network of the Invite, which must be this one otherwise.
 	Name string
 	// Secret makes whoever knows it a member: at least 16 characters, best
 	// made by [NewSecret].
 	Secret string
+	// Invite is a token that [Network.Mint] has made.
+	Invite string
 	// Open is a network without a CA: everybody is a member. Keys are still
 	// verified, names are not.
 	Open bool
@@ -88,19 +96,21 @@ func NewSecret() string {
 // and 19 MiB (Argon2id). Errors: [ErrNoMembership], and sentences on what is
 // wrong with the config.
 func OpenNetwork(cfg NetworkConfig) (*Network, error) {
+	if err := cfg.checkMembership(); err != nil {
+		return nil, err
+	}
+	if cfg.Invite != "" {
+		return cfg.join()
+	}
 	if cfg.Name == "" {
 		cfg.Name = DefaultNetwork
 	}
-	if len(cfg.Name) > maxNetworkName || !onlyNameChars(cfg.Name) {
-		return nil, fmt.Errorf("identity: network name %.64q: want 1 to %d characters of a to z, 0 to 9 and dash", cfg.Name, maxNetworkName)
+	if err := checkNetworkName(cfg.Name); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
 	}
-	switch {
-	case cfg.Secret == "" && !cfg.Open:
-		return nil, ErrNoMembership
-	case cfg.Secret != "" && cfg.Open:
-		return nil, errors.New("identity: Secret and Open are both set; a network is either closed by a secret or open")
-	case cfg.Open:
-		return &Network{name: cfg.Name, id: networkID(cfg.Name, []byte(openMarker))}, nil
+	if cfg.Open {
+		id := networkID(cfg.Name, []byte(openMarker))
+		return &Network{name: cfg.Name, id: id, shared: id}, nil
 	}
 	if err := checkSecret(cfg.Secret); err != nil {
 		return nil, err
@@ -109,8 +119,32 @@ func OpenNetwork(cfg NetworkConfig) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity: cannot make the network's CA: %w", err)
 	}
-	public := ca.key.Public().(ed25519.PublicKey)
-	return &Network{name: cfg.Name, id: networkID(cfg.Name, public), ca: ca}, nil
+	id := networkID(cfg.Name, ca.public[:])
+	return &Network{name: cfg.Name, id: id, ca: ca, shared: sharedOf(ca.key, id)}, nil
+}
+
+// checkMembership reports whether there is not exactly one way to be a member.
+func (cfg NetworkConfig) checkMembership() error {
+	var set []string
+	for name, is := range map[string]bool{"Secret": cfg.Secret != "", "Invite": cfg.Invite != "", "Open": cfg.Open} {
+		if is {
+			set = append(set, name)
+		}
+	}
+	switch slices.Sort(set); len(set) {
+	case 0:
+		return ErrNoMembership
+	case 1:
+		return nil
+	}
+	return fmt.Errorf("identity: set only one of %s; a node is a member in one way: by the secret, by an invite, or of an open network", strings.Join(set, " and "))
+}
+
+func checkNetworkName(name string) error {
+	if len(name) == 0 || len(name) > maxNetworkName || !onlyNameChars(name) {
+		return fmt.Errorf("network name %.64q: want 1 to %d characters of a to z, 0 to 9 and dash", name, maxNetworkName)
+	}
+	return nil
 }
 
 // checkSecret refuses secrets that are easy to guess or that were read from a
@@ -135,13 +169,27 @@ func networkID(name string, authority []byte) [32]byte {
 func newAuthority(name, secret string) (*authority, error) {
 	salt := sha256.Sum256([]byte(labelSalt + name))
 	seed := argon2.IDKey([]byte(secret), salt[:], argonTime, argonMemory, argonThreads, ed25519.SeedSize)
-	ca := &authority{key: ed25519.NewKeyFromSeed(seed), pool: x509.NewCertPool()}
-	public := ca.key.Public().(ed25519.PublicKey)
-	keyID := sha256.Sum256(public)
-	// Every field is fixed, so that each member makes the same bytes. The
-	// certificate is valid as long as X.509 can say (RFC 5280 section
-	// 4.1.2.5): the key is what counts, and leaves expire within a day.
-	template := &x509.Certificate{
+	key := ed25519.NewKeyFromSeed(seed)
+	public := PublicKey(key.Public().(ed25519.PublicKey))
+	template := caTemplate(name, public)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	return anchor(public, key, cert), nil
+}
+
+// caTemplate is the CA's certificate but for its signature. Every field is
+// fixed, so that each member makes the same bytes. The certificate is valid as
+// long as X.509 can say (RFC 5280 section 4.1.2.5): the key is what counts, and
+// leaves expire within a day.
+func caTemplate(name string, public PublicKey) *x509.Certificate {
+	keyID := sha256.Sum256(public[:])
+	return &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "weft network " + name},
 		NotBefore:             time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC),
@@ -152,16 +200,32 @@ func newAuthority(name, secret string) (*authority, error) {
 		MaxPathLen:            1, // leaves room for an intermediate CA
 		SubjectKeyId:          keyID[:20],
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, public, ca.key)
+}
+
+// anchor returns a CA whose certificate is trusted.
+func anchor(public PublicKey, key ed25519.PrivateKey, cert *x509.Certificate) *authority {
+	ca := &authority{public: public, key: key, cert: cert, pool: x509.NewCertPool()}
+	ca.pool.AddCert(cert)
+	return ca
+}
+
+// knownAuthority returns the CA of a network as those know it who have only its
+// public key. A trust anchor is a name and a key (RFC 5280 section 6.1.1): the
+// certificate's own signature, which only the holder of the secret can make,
+// proves nothing and is not looked at.
+func knownAuthority(name string, public PublicKey) (*authority, error) {
+	cert := caTemplate(name, public)
+	subject, err := asn1.Marshal(cert.Subject.ToRDNSequence())
 	if err != nil {
 		return nil, err
 	}
-	if ca.cert, err = x509.ParseCertificate(der); err != nil {
-		return nil, err
-	}
-	ca.pool.AddCert(ca.cert)
-	return ca, nil
+	cert.Version = x509Version
+	cert.Raw, cert.RawSubject, cert.RawIssuer = public[:], subject, subject
+	cert.PublicKey, cert.PublicKeyAlgorithm = ed25519.PublicKey(public[:]), x509.Ed25519
+	return anchor(public, nil, cert), nil
 }
+
+const x509Version = 3
 
 // Name returns the network's name.
 func (n *Network) Name() string { return n.name }

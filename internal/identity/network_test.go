@@ -85,7 +85,7 @@ func TestNetworkConfigErrorsSayWhatToDo(t *testing.T) {
 		want string
 	}{
 		{"no membership", NetworkConfig{}, "Open: true"},
-		{"both", NetworkConfig{Secret: testSecret, Open: true}, "both"},
+		{"both", NetworkConfig{Secret: testSecret, Open: true}, "only one of Open and Secret"},
 		{"short secret", NetworkConfig{Secret: "hunter2"}, "weft secret"},
 		{"short secret of long characters", NetworkConfig{Secret: strings.Repeat("密", 15)}, "15 characters"},
 		{"secret with a newline", NetworkConfig{Secret: testSecret + "\n"}, "white space"},

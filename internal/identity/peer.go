@@ -15,6 +15,11 @@ type Peer struct {
 	Names   []string  // in lower case; must not be modified
 	Roles   []string  // such as RoleRelay, sorted; must not be modified
 	Expires time.Time // of the certificate
+
+	// Invite is what made the peer a member, zero if that was the secret or the
+	// network is open; InviteExpires is when it ends.
+	Invite        InviteID
+	InviteExpires time.Time
 }
 
 // A Target is whom a dialler wants: exactly one field is set. A Target is

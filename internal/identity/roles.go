@@ -9,7 +9,8 @@ import (
 
 // RoleRelay is the role of nodes that are relays in the backbone: other relays
 // let them speak for the nodes that are attached to them. Whoever knows a
-// network's secret can take it; in an open network it is a mere claim.
+// network's secret, or has an invite that gives it, can take it; in an open
+// network it is a mere claim.
 const RoleRelay = "relay"
 
 // MaxRoles is how many roles a certificate can have.
@@ -64,10 +65,16 @@ func checkRole(role string) error {
 func (p Peer) Has(role string) bool { return slices.Contains(p.Roles, role) }
 
 // TakeRole adds a role to the node's certificate, which is issued anew if it
-// lacks it. Sessions that exist already have shown the former one.
+// lacks it. Sessions that exist already have shown the former one. With an
+// invite, it must be one of the invite's.
 func (c *Credentials) TakeRole(role string) error {
 	if err := checkRole(role); err != nil {
 		return fmt.Errorf("identity: %w", err)
+	}
+	if g := c.network.grant; g != nil {
+		if err := g.covers(nil, []string{role}); err != nil {
+			return fmt.Errorf("identity: %w", err)
+		}
 	}
 	c.mu.Lock()
 	if slices.Contains(c.roles, role) {

@@ -3,20 +3,24 @@ package identity
 import (
 	"crypto/ed25519"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 )
 
-// maxLeaf is the longest certificate that is looked at, in bytes. One with
-// MaxNames names of ordinary length has about 1 KiB.
+// maxLeaf is the longest leaf that is looked at, in bytes. One with MaxNames
+// names of ordinary length has about 1 KiB.
 const maxLeaf = 4 << 10
+
+// MaxChain is the longest that [Credentials.Chain] can be, in bytes.
+const MaxChain = maxLeaf + maxGrant
 
 // The errors of [Credentials.VerifyPeer].
 var (
 	// ErrNotMember: the certificate was issued by another network's CA, or by none.
-	ErrNotMember = errors.New("identity: the peer is not a member of this network; both sides need the same Network and Secret")
+	ErrNotMember = errors.New("identity: the peer is not a member of this network; both sides need the same Network, and its Secret or an invite of it")
 	// ErrExpired: the certificate is not valid now.
 	ErrExpired = errors.New("identity: the peer's certificate is not valid at this time; check both clocks")
 	// ErrSelf: the certificate is this node's own, shown back to it.
@@ -26,15 +30,17 @@ var (
 )
 
 // VerifyPeer checks the certificates that a peer showed (DER, as in
-// [tls.Config.VerifyPeerCertificate]) and returns who it is: exactly one
-// Ed25519 leaf, issued in this network, valid now, and not this node's own. The
-// errors match [ErrNotMember], [ErrExpired], [ErrSelf] or [ErrBadCertificate].
+// [tls.Config.VerifyPeerCertificate]) and returns who it is: an Ed25519 leaf,
+// issued in this network, valid now, and not this node's own; by the CA, or by
+// an invite whose certificate is the second, and with no name or role that the
+// invite does not give. The errors match [ErrNotMember], [ErrExpired],
+// [ErrSelf] or [ErrBadCertificate].
 //
 // A certificate is public: that the peer also has its private key is for the
 // handshake to prove.
 func (c *Credentials) VerifyPeer(rawCerts [][]byte) (Peer, error) {
-	if len(rawCerts) != 1 {
-		return Peer{}, fmt.Errorf("%w: %d certificates, want one", ErrBadCertificate, len(rawCerts))
+	if n := len(rawCerts); n == 0 || n > 2 || n == 2 && c.network.ca == nil {
+		return Peer{}, fmt.Errorf("%w: %d certificates, want a leaf, and behind it that of an invite if there is one", ErrBadCertificate, n)
 	}
 	if n := len(rawCerts[0]); n > maxLeaf {
 		return Peer{}, fmt.Errorf("%w: %d bytes, want at most %d", ErrBadCertificate, n, maxLeaf)
@@ -47,19 +53,67 @@ func (c *Credentials) VerifyPeer(rawCerts [][]byte) (Peer, error) {
 	if err != nil {
 		return Peer{}, fmt.Errorf("%w: %w", ErrBadCertificate, err)
 	}
+	var g *grant
+	if len(rawCerts) == 2 {
+		if g, err = readGrant(rawCerts[1]); err != nil {
+			return Peer{}, fmt.Errorf("%w: %w", ErrBadCertificate, err)
+		}
+	}
 	if peer.Key == c.key.Public() {
 		return Peer{}, ErrSelf
 	}
 	// Membership first: it is what matters, and a stranger's times do not.
-	if err := c.network.verify(leaf); err != nil {
-		return Peer{}, fmt.Errorf("%w (%w)", ErrNotMember, err)
+	if err := c.network.verify(leaf, g); err != nil {
+		return Peer{}, err
 	}
-	now := time.Now()
-	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
-		return Peer{}, fmt.Errorf("%w: it is for %s to %s, and here it is %s", ErrExpired,
-			leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	if g != nil {
+		peer.Invite, peer.InviteExpires = g.id, g.cert.NotAfter
+		if err := g.covers(peer.Names, peer.Roles); err != nil {
+			return Peer{}, fmt.Errorf("%w: %w", ErrBadCertificate, err)
+		}
+	}
+	if err := checkTimes(leaf, g, time.Now()); err != nil {
+		return Peer{}, err
 	}
 	return peer, nil
+}
+
+// VerifyChain is VerifyPeer for what [Credentials.Chain] returns.
+func (c *Credentials) VerifyChain(chain []byte) (Peer, error) {
+	var certs [][]byte
+	for len(chain) > 0 && len(certs) < 2 {
+		var cert asn1.RawValue
+		rest, err := asn1.Unmarshal(chain, &cert)
+		if err != nil {
+			return Peer{}, fmt.Errorf("%w: %w", ErrBadCertificate, err)
+		}
+		certs, chain = append(certs, cert.FullBytes), rest
+	}
+	if len(chain) != 0 {
+		return Peer{}, fmt.Errorf("%w: bytes behind the certificates", ErrBadCertificate)
+	}
+	return c.VerifyPeer(certs)
+}
+
+// checkTimes reports whether the leaf, and the grant if there is one, are valid
+// now.
+func checkTimes(leaf *x509.Certificate, g *grant, now time.Time) error {
+	certs := []*x509.Certificate{leaf}
+	if g != nil {
+		certs = append(certs, g.cert)
+	}
+	for i, cert := range certs {
+		if !now.Before(cert.NotBefore) && !now.After(cert.NotAfter) {
+			continue
+		}
+		what := "it"
+		if i > 0 {
+			what = "its invite " + g.id.String()
+		}
+		return fmt.Errorf("%w: %s is for %s to %s, and here it is %s", ErrExpired, what,
+			cert.NotBefore.Format(time.RFC3339), cert.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // readLeaf returns whom a leaf names, if it has the shape of those that nodes
@@ -95,16 +149,38 @@ func readLeaf(leaf *x509.Certificate) (Peer, error) {
 	return Peer{ID: key.ID(), Key: key, Names: names, Roles: roles, Expires: leaf.NotAfter}, nil
 }
 
-// verify checks who signed a leaf, but not when.
-func (n *Network) verify(leaf *x509.Certificate) error {
+// verify checks who signed a leaf, but not when: the CA, or a grant that the CA
+// has signed, or in an open network the node itself.
+func (n *Network) verify(leaf *x509.Certificate, g *grant) error {
 	if n.ca == nil {
 		// Not CheckSignatureFrom, which wants the parent, here the leaf, to be a CA.
-		return leaf.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature)
+		return notMember(leaf.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature))
 	}
-	_, err := leaf.Verify(x509.VerifyOptions{
+	opts := x509.VerifyOptions{
 		Roots:       n.ca.pool,
 		CurrentTime: leaf.NotBefore, // the caller compares with the clock
 		KeyUsages:   leafUsage(),
-	})
-	return err
+	}
+	certs := 2 // in the chain, with the CA's
+	if g != nil {
+		opts.Intermediates = x509.NewCertPool()
+		opts.Intermediates.AddCert(g.cert)
+		opts.CurrentTime = later(leaf.NotBefore, g.cert.NotBefore)
+		certs++
+	}
+	chains, err := leaf.Verify(opts)
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		return fmt.Errorf("%w: it and its invite are valid at different times", ErrExpired)
+	}
+	if err == nil && !slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return len(c) == certs }) {
+		return fmt.Errorf("%w: an invite's certificate that did not issue it", ErrBadCertificate)
+	}
+	return notMember(err)
+}
+
+func notMember(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w (%w)", ErrNotMember, err)
 }
