@@ -214,9 +214,15 @@ func connect(t *testing.T, from, to *overlay.Node) (dialled, accepted net.Conn) 
 // talkBetween starts a talk: 1000 bytes each way every 50 ms.
 func talkBetween(t *testing.T, from, to *overlay.Node) *talk {
 	t.Helper()
+	return talkEvery(t, from, to, 50*time.Millisecond)
+}
+
+// talkEvery starts a talk with another pace.
+func talkEvery(t *testing.T, from, to *overlay.Node, pause time.Duration) *talk {
+	t.Helper()
 	k := &talk{t: t, name: from.Name() + " and " + to.Name(), there: newFlow(), back: newFlow(), stop: make(chan struct{})}
 	k.dialled, k.got = connect(t, from, to)
-	const chunk, pause = 1000, 50 * time.Millisecond
+	const chunk = 1000
 	k.wg.Go(func() { k.there.pace(k.dialled, chunk, pause, 0, k.stop) })
 	k.wg.Go(func() { k.back.pace(k.got, chunk, pause, 0, k.stop) })
 	k.wg.Go(func() { k.there.take(k.got) })
