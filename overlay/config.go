@@ -107,6 +107,9 @@ type Config struct {
 	// address outside of its NAT (RFC 8489). The relays in use are asked in any
 	// case, on the UDP port of the same number. At most 8 in all are asked.
 	STUNServers []string
+	// PortMapper opens the node's UDP port at the gateway, once a server outside
+	// has seen that there is a NAT. Package portmap has one. Nil: none.
+	PortMapper PortMapper
 	// ListenUDP opens the node's UDP socket at UDPAddr, for tests. A conn with a
 	// method LocalAddrs() []netip.Addr says by it which addresses the host has;
 	// they are asked for every two seconds. Nobody is looked for on a LAN then.

@@ -48,6 +48,7 @@ type directPaths struct {
 	lanConns func() []lan.PacketConn
 	limit    *rate.Limiter
 	nat      *natWatch
+	port     *portMapping
 	wake     chan struct{} // capacity 1: the node's addresses may have changed
 	up       atomic.Bool   // sock is set
 	slept    atomic.Bool   // the host slept: what was known may be wrong
@@ -71,6 +72,7 @@ func newDirect(n *Node) *directPaths {
 		punchers: make(map[*session.Session]*puncher),
 	}
 	d.nat = newNATWatch(d)
+	d.port = &portMapping{d: d}
 	return d
 }
 
@@ -225,7 +227,8 @@ func (d *directPaths) candidates() (l direct.Local, hosts []direct.Candidate) {
 	nat := d.nat.result()
 	l.Mapping = nat.mapping
 	l.Candidates = hosts
-	for _, c := range nat.candidates {
+	d.port.need(hosts, nat.candidates)
+	for _, c := range append(d.port.candidates(), nat.candidates...) {
 		if !slices.ContainsFunc(hosts, func(h direct.Candidate) bool { return h.Addr == c.Addr }) {
 			l.Candidates = append(l.Candidates, c)
 		}

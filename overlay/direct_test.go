@@ -262,6 +262,40 @@ func TestAHostThatHasSleptLooksAnew(t *testing.T) {
 	})
 }
 
+// A fakeMapper maps any port to one address, once.
+type fakeMapper struct {
+	addr  netip.AddrPort
+	ports chan uint16
+}
+
+func (m fakeMapper) Map(ctx context.Context, port uint16, changed func(netip.AddrPort)) error {
+	changed(m.addr)
+	m.ports <- port
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// The gateway is asked for a port only where there is a NAT.
+func TestAMappedPortIsACandidate(t *testing.T) {
+	inNATLab(t, func(t *testing.T, l *natLab) {
+		m := fakeMapper{netip.MustParseAddrPort("198.51.100.1:5000"), make(chan uint16, 1)}
+		public, _ := l.ready("public", l.udp.NAT("none", v4(natnet.Open())), Config{PortMapper: m})
+		time.Sleep(10 * time.Second)
+		if len(m.ports) > 0 {
+			t.Error("a port is mapped although there is no NAT")
+		}
+		_ = public.Close()
+		a, _ := l.ready("a", l.udp.NAT("na", v4(natnet.Symmetric())), Config{PortMapper: m})
+		time.Sleep(10 * time.Second)
+		if got := a.Status().UDP.Candidates; !slices.Contains(got, "mapped 198.51.100.1:5000") {
+			t.Errorf("candidates are %v", got)
+		}
+		if len(m.ports) != 1 || <-m.ports != 4000 {
+			t.Error("another port was mapped, or none")
+		}
+	})
+}
+
 func TestRelayOnly(t *testing.T) {
 	inNATLab(t, func(t *testing.T, l *natLab) {
 		a, _ := l.ready("a", nil, Config{NoDirect: true})

@@ -19,7 +19,11 @@ func (n *Node) watchNetwork() {
 // anew.
 func (n *Node) networkChanged(c netmon.Change) {
 	n.log.WithField("addresses", c.Addrs).Debug("the network has changed")
-	n.uplinks.Readdress(interfaceAddrs())
+	if have := interfaceAddrs(); len(have) > 0 {
+		n.uplinks.Readdress(have)
+	} else {
+		n.uplinks.Kick() // the system does not tell
+	}
 	if n.direct != nil {
 		if c.Slept {
 			n.direct.slept.Store(true)

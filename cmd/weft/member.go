@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weftnet/weft/overlay"
+	"github.com/weftnet/weft/portmap"
 	"github.com/weftnet/weft/stream"
 	"github.com/weftnet/weft/stream/native"
 	"github.com/weftnet/weft/stream/sctp"
@@ -107,6 +108,7 @@ func (m *membership) config(cmd *cobra.Command, level logrus.Level) (overlay.Con
 	override(&cfg.Name, m.name)
 	cfg.NoDirect = cfg.NoDirect || m.relayOnly
 	cfg.NoLAN = cfg.NoLAN || m.noLAN
+	cfg.PortMapper = portmap.New(portmap.Config{Logger: cfg.Logger})
 	invite, err := m.invite(&cfg)
 	if err != nil {
 		return cfg, err
