@@ -175,6 +175,12 @@ func (w *natWatch) handle(from netip.AddrPort, b []byte) {
 	}
 }
 
+// unanswered reports whether servers were asked, and none has answered yet.
+func (w *natWatch) unanswered() bool {
+	c := w.get().Counters()
+	return c.Requests > 0 && c.Answers == 0
+}
+
 // refresh asks all servers again: the network has changed.
 func (w *natWatch) refresh() { w.get().Refresh() }
 

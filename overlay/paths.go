@@ -84,6 +84,9 @@ func (n *Node) pathsOf(s *session.Session) (paths []PathStatus, notDirect string
 	if p := n.direct.puncher(s); p != nil {
 		notDirect = p.snapshot().Reason
 	}
+	if notDirect != "" && n.direct.nat.unanswered() {
+		notDirect += "; no server answers this node over UDP, which may be blocked"
+	}
 	return paths, notDirect
 }
 

@@ -374,7 +374,22 @@ func (a *Agent) reason() string {
 	case a.round == 0:
 		return "waiting to begin"
 	}
-	return fmt.Sprintf("none of the peer's %s answered in %s", count(n, "address"), count(int(a.round), "attempt"))
+	return fmt.Sprintf("none of the peer's %s answered in %s%s", count(n, "address"), count(int(a.round), "attempt"), a.obstacle())
+}
+
+// obstacle is what is known to be in the way, a clause for the end of a reason;
+// empty if nothing is.
+func (a *Agent) obstacle() string {
+	private := func(c Candidate) bool { return c.Kind == Host && c.Addr.Addr().IsPrivate() }
+	switch {
+	case a.local.Mapping.Hard():
+		return "; this node's NAT gives each destination another port"
+	case a.remote.Mapping.Hard():
+		return "; the peer's NAT gives each destination another port"
+	case !slices.ContainsFunc(a.remote.Candidates, func(c Candidate) bool { return !private(c) }):
+		return "; the peer knows of no address outside of its own network"
+	}
+	return ""
 }
 
 // count is "1 attempt" or "2 addresses".

@@ -298,7 +298,13 @@ func TestReasons(t *testing.T) {
 	r.pass(time.Second)
 	want("trying the peer's 2 addresses")
 	r.pass(10 * time.Second)
-	want("none of the peer's 2 addresses answered in 1 attempt")
+	want("none of the peer's 2 addresses answered in 1 attempt; this node's NAT gives each destination another port")
 	r.receive(Message{Candidates: other[:1], Mapping: MappingEndpoint})
 	want("both nodes are behind NATs that give each destination another port")
+	l.Mapping = MappingSame
+	r.a.SetLocal(r.now, l)
+	r.pass(10 * time.Second)
+	want("none of the peer's 1 address answered in 2 attempts; the peer's NAT gives each destination another port")
+	r.receive(Message{Candidates: []Candidate{{Kind: Host, Addr: netip.MustParseAddrPort("10.2.0.10:4000")}}})
+	want("none of the peer's 1 address answered in 2 attempts; the peer knows of no address outside of its own network")
 }
