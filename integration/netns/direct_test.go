@@ -117,11 +117,7 @@ func TestStreamsThroughEachPairOfNATs(t *testing.T) {
 	t.Parallel()
 	need(t)
 	var cells []*cell
-	t.Cleanup(func() {
-		if !t.Failed() {
-			t.Logf("%s", table(cells))
-		}
-	})
+	t.Cleanup(func() { t.Logf("%s", table(cells)) })
 	for _, f := range []family{ipv4, ipv6} {
 		kinds := natsOfIPv4
 		if f == ipv6 {
@@ -165,20 +161,46 @@ func (c *cell) try(t *testing.T, back bool) {
 		c.mu.Unlock()
 	}
 	tr.goesOn()
-	why := tr.whyNotDirect()
 	switch {
 	case ok:
 		tr.directAgain() // on a busy machine a path may be suspected for a time
 	case punchable(a, b):
-		t.Errorf("the stream did not become direct: %s", why)
-	case why == "":
-		t.Errorf("nothing says why the stream is not direct")
+		t.Errorf("the stream did not become direct: %s", tr.whyNotDirect())
 	default:
+		why := tr.saysWhy(reason(a, b))
 		c.mu.Lock()
 		c.why = why
 		c.mu.Unlock()
 	}
 	tr.end()
+}
+
+// reason is what the node at a says of why it cannot reach b.
+func reason(a, b natKind) string {
+	switch {
+	case a == blocked:
+		return "no server answers this node over UDP"
+	case a == symmetric && b == symmetric:
+		return "both nodes are behind NATs that give each destination another port"
+	case a == symmetric || b == symmetric:
+		return "gives each destination another port"
+	default: // leaky, or nothing comes from b
+		return "answered in"
+	}
+}
+
+// saysWhy waits until the node that began says why the stream is not direct, or
+// it is after all.
+func (tr *trial) saysWhy(want string) (why string) {
+	tr.t.Helper()
+	for !strings.Contains(why, want) && !tr.a.progress().direct() {
+		time.Sleep(10 * watchInterval)
+		why = tr.whyNotDirect()
+		if tr.ctx.Err() != nil {
+			tr.t.Fatalf("the node says %q, not %q", why, want)
+		}
+	}
+	return why
 }
 
 // whyNotDirect is what the node says that began.
