@@ -111,6 +111,8 @@ func TestRules(t *testing.T) {
 		{"another key", &Rule{Keys: []identity.PublicKey{{9}}}, false},
 		{"by name", &Rule{Names: []string{"CLIENT.example"}}, true},
 		{"another name", &Rule{Names: []string{"example"}}, false},
+		{"by role", &Rule{Roles: []string{"ops", "backup"}}, true},
+		{"another role", &Rule{Roles: []string{"ops"}}, false},
 		{"by function", &Rule{Func: func(p identity.Peer) bool { return p.ID == clientPeer.ID }}, true},
 		{"a function says no", &Rule{Func: func(identity.Peer) bool { return false }}, false},
 		{"any field suffices", &Rule{IDs: []identity.NodeID{7}, Names: []string{"client"}}, true},

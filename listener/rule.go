@@ -22,6 +22,11 @@ type Rule struct {
 	// case.
 	Names []string
 
+	// Roles allows nodes by a role in their certificate, which the network's
+	// secret or an invite gives. In an open network everybody has what roles
+	// they like.
+	Roles []string
+
 	// Func allows a peer by returning true. It is called for every request
 	// that no other field matches, must not block, and may be called by many
 	// goroutines at once.
@@ -37,5 +42,6 @@ func (r *Rule) Allows(peer identity.Peer) bool {
 	return slices.Contains(r.IDs, peer.ID) ||
 		slices.Contains(r.Keys, peer.Key) ||
 		slices.ContainsFunc(r.Names, func(name string) bool { return slices.Contains(peer.Names, strings.ToLower(name)) }) ||
+		slices.ContainsFunc(r.Roles, peer.Has) ||
 		r.Func != nil && r.Func(peer)
 }

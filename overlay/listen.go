@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 
+	"github.com/sirupsen/logrus"
 	"github.com/weftnet/weft/listener"
 	"github.com/weftnet/weft/stream"
 )
@@ -13,6 +14,12 @@ import (
 // on. A port that is taken is an error. The listener's Addr is an [Addr]; close
 // it to stop.
 func (n *Node) Listen(port uint16) (net.Listener, error) { return ListenConfig{}.Listen(n, port) }
+
+// Refused conns are logged at this rate at most; all are counted.
+const (
+	refusalsPerSecond = 1
+	refusalBurst      = 10
+)
 
 // A ListenConfig is how to listen. The zero value is what [Node.Listen] does.
 type ListenConfig struct {
@@ -58,7 +65,7 @@ func (m guardedMux) Accept(ctx context.Context) (stream.Request, error) {
 			return request{r, m.ps}, nil
 		}
 		m.ps.node.refused.Add(1)
-		_ = r.Refuse(stream.CodeNotAllowed)
+		_ = request{r, m.ps}.Refuse(stream.CodeNotAllowed)
 	}
 }
 
@@ -66,6 +73,14 @@ func (m guardedMux) Accept(ctx context.Context) (stream.Request, error) {
 type request struct {
 	stream.Request
 	ps *peerSession
+}
+
+// Refuse implements stream.Request. Who is not allowed is logged, now and then.
+func (r request) Refuse(code stream.Code) error {
+	if n := r.ps.node; code == stream.CodeNotAllowed && n.refusals.Allow() {
+		n.log.WithFields(logrus.Fields{"peer": r.ps.sess.Peer().ID.String(), "port": r.Port()}).Warn("conn refused: the rules do not allow the peer")
+	}
+	return r.Request.Refuse(code)
 }
 
 // Accept implements stream.Request.

@@ -19,6 +19,7 @@ import (
 	"github.com/weftnet/weft/internal/uplink"
 	"github.com/weftnet/weft/listener"
 	"github.com/weftnet/weft/stream"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -46,6 +47,7 @@ type Node struct {
 	ports       *listener.Table
 	packets     *packetTable
 	refused     atomic.Uint64 // requests that cfg.Allow did not allow
+	refusals    *rate.Limiter // of log entries about requests that rules do not allow
 
 	ctx    context.Context // ends when the node begins to close
 	cancel context.CancelFunc
@@ -89,6 +91,7 @@ func New(cfg Config) (*Node, error) {
 		ports:       listener.NewTable(id),
 		sessions:    make(map[*session.Session]*peerSession),
 		quiet:       make(chan struct{}),
+		refusals:    rate.NewLimiter(refusalsPerSecond, refusalBurst),
 		closed:      make(chan struct{}),
 	}
 	n.packets = newPacketTable(n)

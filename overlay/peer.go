@@ -12,8 +12,8 @@ import (
 // names in its certificate, which prove nothing in an open network.
 type Peer = identity.Peer
 
-// A Rule says which peers may do something: those with one of its IDs, Keys or
-// Names, or for which its Func returns true. A nil *Rule allows everybody, one
+// A Rule says which peers may do something: those with one of its IDs, Keys,
+// Names or Roles, or for which its Func returns true. A nil *Rule allows everybody, one
 // without any field nobody. It must not be modified once it is in use.
 type Rule = listener.Rule
 

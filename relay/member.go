@@ -19,6 +19,9 @@ const (
 	refusalBurst      = 10
 )
 
+// errNotAllowed is how the link ends of a node that Server.Allow does not allow.
+var errNotAllowed = errors.New("relay: this relay does not serve the node; see Server.Allow")
+
 // A member is an accepted link and, once proven, the node at its other end.
 type member struct {
 	port   *switchboard.Port
@@ -173,7 +176,8 @@ func (r *relay) hold(m *member) {
 }
 
 // Bound implements relayhost.Watcher: peer has proven to be at the other end
-// of port. The error says that its node ID belongs to another key.
+// of port. The error says that the relay does not serve it, or that its node ID
+// belongs to another key.
 func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
 	trusted := peer.Has(identity.RoleRelay)
 	if trusted {
@@ -184,6 +188,13 @@ func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
 	m := r.members[port]
 	if m == nil {
 		return nil // a link of the node that is not the relay's
+	}
+	if proven := trusted && !r.Credentials.Network().Open(); !proven && !r.allow.Allows(peer) {
+		r.stats.notAllowed.Add(1)
+		if r.refusals.Allow() {
+			r.log.WithField("id", peer.ID).Info("link refused: the relay's rules do not allow the node")
+		}
+		return errNotAllowed
 	}
 	if err := r.directory.Attach(peer, r.self); err != nil {
 		r.stats.conflicts.Add(1)

@@ -52,6 +52,7 @@ var metrics = append(backboneMetrics(), []metric{
 	{"weft_relay_refused_busy_total", counter, "Links beyond a limit, or during a shutdown.", func(s *Stats) uint64 { return s.RefusedBusy }},
 	{"weft_relay_refused_http_total", counter, "HTTP conns beyond a limit.", func(s *Stats) uint64 { return s.RefusedHTTP }},
 	{"weft_relay_unproven_total", counter, "Links closed because nobody proved to be there in time.", func(s *Stats) uint64 { return s.Unproven }},
+	{"weft_relay_not_allowed_total", counter, "Links closed because the relay does not serve the node.", func(s *Stats) uint64 { return s.NotAllowed }},
 	{"weft_relay_conflicts_total", counter, "Links closed because of who proved to be there.", func(s *Stats) uint64 { return s.Conflicts }},
 	{"weft_relay_handshakes_unfinished", gauge, "Handshakes that others have begun.", func(s *Stats) uint64 { return uint64(s.Handshakes.Unfinished) }},
 	{"weft_relay_handshakes_refused_full_total", counter, "Packets that began one too many of all handshakes.", func(s *Stats) uint64 { return s.Handshakes.RefusedFull }},

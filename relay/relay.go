@@ -17,6 +17,7 @@ import (
 	"github.com/weftnet/weft/internal/relayhost"
 	"github.com/weftnet/weft/internal/session"
 	"github.com/weftnet/weft/internal/switchboard"
+	"github.com/weftnet/weft/listener"
 	"golang.org/x/time/rate"
 )
 
@@ -26,6 +27,7 @@ type relay struct {
 	name, version    string
 	self             identity.NodeID
 	network          link.NetworkTag
+	allow            *listener.Rule
 	prefaceTimeout   time.Duration
 	handshakeTimeout time.Duration
 	directory        *gossip.Directory
@@ -66,7 +68,7 @@ type counters struct {
 	accepted, unproven, conflicts               atomic.Uint64
 	refusedAddress, refusedBusy, refusedNetwork atomic.Uint64
 	refusedPreface, refusedMesh, badDatagrams   atomic.Uint64
-	acceptErrors, controlMalformed              atomic.Uint64
+	acceptErrors, controlMalformed, notAllowed  atomic.Uint64
 	learnedDials, learnedWrong, learnedSkipped  atomic.Uint64
 }
 
@@ -78,6 +80,7 @@ func newRelay(s *Server) *relay {
 		Parts: parts,
 		name:  s.Name, version: s.Version,
 		self:             parts.Credentials.Key().ID(),
+		allow:            s.Allow,
 		network:          link.TagOf(parts.Credentials.Network().ID()),
 		prefaceTimeout:   cmp.Or(s.PrefaceTimeout, DefaultPrefaceTimeout),
 		handshakeTimeout: cmp.Or(s.HandshakeTimeout, DefaultHandshakeTimeout),

@@ -14,6 +14,7 @@ import (
 	"github.com/weftnet/weft/internal/control"
 	"github.com/weftnet/weft/internal/link"
 	"github.com/weftnet/weft/internal/relayhost"
+	"github.com/weftnet/weft/listener"
 )
 
 // ErrServerClosed is what Serve returns after Shutdown or Close.
@@ -75,6 +76,12 @@ type Server struct {
 	// their addresses make this one dial, and suffices for 65 relays that all have
 	// links to each other. Zero: 64. Negative: none.
 	MaxLearnedPeers int
+
+	// Allow decides which nodes the relay serves: the links of others are closed
+	// as soon as they have proven who they are, and counted. Relays of the backbone
+	// are served in any case, but not in an open network, where everybody can claim
+	// to be one. It must not block. Nil: all members of the network.
+	Allow *listener.Rule
 
 	// MaxLinks is how many links of nodes are accepted; further diallers are told that
 	// the relay is busy. Zero: 16384. Negative: no limit.

@@ -20,6 +20,7 @@ type Stats struct {
 	RefusedNetwork  uint64 // links of another network
 	RefusedBusy     uint64 // MaxLinks or MaxLinksPerAddress reached, or shutting down
 	Unproven        uint64 // closed because nobody proved to be there in time
+	NotAllowed      uint64 // closed because Server.Allow does not allow the node
 	Conflicts       uint64 // closed because of who proved to be there: an ID of another key, or no room
 
 	// Handshakes are those of the relay's node, which nodes and others begin.
@@ -75,6 +76,7 @@ func (s *Server) Stats() Stats {
 		RefusedNetwork:   r.stats.refusedNetwork.Load(),
 		RefusedBusy:      r.stats.refusedBusy.Load(),
 		Unproven:         r.stats.unproven.Load(),
+		NotAllowed:       r.stats.notAllowed.Load(),
 		Conflicts:        r.stats.conflicts.Load(),
 		RefusedProtocol:  r.web.stats.refusedProtocol.Load(),
 		HTTP:             r.web.places.taken(),

@@ -26,6 +26,7 @@ type relayCommand struct {
 	membership
 	listen, addrFile string
 	grace            time.Duration
+	allow            []string     // who is served
 	front, metrics   []string     // of IP addresses and networks
 	also             []string     // other networks
 	server           relay.Server // its limits are flags
@@ -70,6 +71,7 @@ networks apart. Other relays are the --peer of all networks that they serve.`,
 	f.StringSliceVar(&r.server.Addrs, "public", nil, "`host:port` or wss://host at which nodes reach this relay, for those of other relays; may be repeated (default the address of --listen, if that names a machine)")
 	f.StringSliceVar(&r.front, "behind", nil, "`IP` address or network of a web server in front of the relay, whose X-Forwarded-For is believed; may be repeated")
 	f.StringSliceVar(&r.metrics, "metrics-from", nil, "`IP` address or network that may read /metrics; may be repeated (default loopback)")
+	f.StringSliceVar(&r.allow, "allow", nil, "`who` is served besides other relays: a node ID, a key, a name, or role:NAME; may be repeated (default all members of the network)")
 	f.DurationVar(&r.grace, "grace", defaultGrace, "how long nodes have to leave when the relay stops")
 	f.IntVar(&r.server.MaxLinks, "max-links", 0, fmt.Sprintf("how many links are accepted (default %d, negative: no limit)", relay.DefaultMaxLinks))
 	f.IntVar(&r.server.BytesPerSecond, "bytes-per-second", 0, "how many bytes are forwarded for each node (default no limit)")
@@ -97,6 +99,9 @@ func (r *relayCommand) check(cmd *cobra.Command) error {
 		}
 	}
 	var err error
+	if r.server.Allow, err = parseRule(r.allow); err != nil {
+		return usage(cmd, fmt.Errorf("who may use the relay? %w", err))
+	}
 	if r.server.Proxies, err = parsePrefixes(r.front); err != nil {
 		return usage(cmd, fmt.Errorf("where is the web server? %w", err))
 	}
