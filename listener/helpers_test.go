@@ -34,6 +34,7 @@ var clientPeer = identity.Peer{
 	ID:    memsession.InitiatorID,
 	Key:   identity.PublicKey{1},
 	Names: []string{"client", "client.example"},
+	Roles: []string{"backup"},
 }
 
 var serverPeer = identity.Peer{ID: memsession.AcceptorID, Names: []string{"server"}}
