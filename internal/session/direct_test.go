@@ -197,7 +197,7 @@ func moveThereAndBack(t *testing.T, seed uint64) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	l.moved(a, w.a, time.Second)
-	l.moved(b, w.b, time.Second)
+	l.moved(b, w.b, 10*time.Second) // challenges may get lost
 	wantPath(t, a, w.a, true, PathValidated)
 	time.Sleep(300 * time.Millisecond)
 	down := lossy(straight)
@@ -209,7 +209,11 @@ func moveThereAndBack(t *testing.T, seed uint64) {
 	l.moved(b, l.bOut, 3*time.Second)
 	time.Sleep(time.Second)
 	w.set(lossy(straight))
-	l.moved(a, w.a, 10*time.Second)
+	for try := 0; a.Path() != w.a && try < 20; try++ {
+		a.Challenge(w.a)
+		time.Sleep(500 * time.Millisecond)
+	}
+	l.moved(a, w.a, time.Second)
 	wg.Wait()
 	if up, moved := l.countEvents(0, PathUp), l.countEvents(0, PathMoved); up < 2 || moved < 3 {
 		t.Errorf("%d times up, %d times moved", up, moved)

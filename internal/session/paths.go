@@ -58,7 +58,6 @@ type pathEntry struct {
 	reason  string    // for state
 	proven  bool      // the peer has answered there
 	heard   time.Time // when something authenticated last came from there
-	added   time.Time
 	asked   [maxAsked]asked
 	tried   time.Time // when it was last asked
 	next    int       // in asked
@@ -142,7 +141,7 @@ func (s *Session) addPath(now time.Time, via Direct) *pathEntry {
 		s.count.PathsRefused++
 		return nil
 	}
-	d := &pathEntry{via: via, since: now, added: now, heard: now}
+	d := &pathEntry{via: via, since: now, tried: now, heard: now}
 	t.list = append(t.list, d)
 	t.fromVia = nil
 	return d
@@ -196,7 +195,7 @@ func (s *Session) cameOn(now time.Time, it item, newest, probing bool) {
 		return // somebody there has forwarded it
 	default:
 		d.heard = now
-		if now.Sub(d.since) >= time.Second && (d.state == PathFailed || d.state == PathSuspect && now.Sub(d.lastAsked()) >= suspectWait) {
+		if now.Sub(d.since) >= time.Second && (d.state == PathFailed || d.state == PathSuspect && now.Sub(d.tried) >= suspectWait) {
 			s.askAgain(now, d)
 		}
 	}

@@ -112,7 +112,6 @@ func (s *Session) ask(now time.Time, d *pathEntry, size int) {
 func (s *Session) askAgain(now time.Time, d *pathEntry) {
 	if d.state == PathFailed {
 		d.set(now, PathProbing, "")
-		d.added = now
 	}
 	s.ask(now, d, d.askSize())
 }
@@ -273,7 +272,9 @@ func (s *Session) pathDue(d *pathEntry) time.Time {
 	case d.state == PathFailed:
 		return d.since.Add(pathKept)
 	case d.state == PathProbing:
-		return d.lastAsked().Add(answerWithin)
+		return d.tried.Add(answerWithin)
+	case s.paths.active == nil: // the round trip that made it worse may have been that of a queue
+		return d.tried.Add(idleAfter)
 	case d != s.paths.active:
 		// Whatever comes from there: its round trip may be another by now.
 		return d.tried.Add(spareAfter)
@@ -283,15 +284,4 @@ func (s *Session) pathDue(d *pathEntry) time.Time {
 		due = at
 	}
 	return due
-}
-
-func (d *pathEntry) lastAsked() time.Time {
-	if d.next == 0 {
-		return d.added
-	}
-	last := d.asked[(d.next-1)%maxAsked].at
-	if last.IsZero() {
-		return d.added
-	}
-	return last
 }
