@@ -324,8 +324,10 @@ func TestMeshedRelaysHealAfterAPartition(t *testing.T) {
 	cut := func(yes bool) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		for _, pair := range [][2]int{{1, 2}, {3, 0}} { // who dials whom
-			f.cut[fmt.Sprintf("relay-%d %s", pair[0], f.addrs[pair[1]])] = yes
+		for _, pair := range [][2]int{{0, 2}, {0, 3}, {1, 2}, {1, 3}} { // of different halves
+			for _, way := range [][2]int{pair, {pair[1], pair[0]}} { // who dials whom
+				f.cut[fmt.Sprintf("relay-%d %s", way[0], f.addrs[way[1]])] = yes
+			}
 			if p := f.hosts[pair[0]].parts.Switch.Port(f.hosts[pair[1]].id()); yes && p != nil {
 				p.CloseWithError(fmt.Errorf("cut"))
 			}
