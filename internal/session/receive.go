@@ -294,10 +294,14 @@ func (s *Session) PacketLost(p *packet) {
 }
 
 // direct returns via if src, from whom f came in on it, is the node at its other
-// end, or may be; nil if via's neighbour has merely forwarded for src.
+// end, or may be; nil if via's neighbour has merely forwarded for src. At a UDP
+// address there may be another node today than yesterday.
 func direct(f *frame.Frame, via Path, src identity.NodeID) Path {
 	if via == nil || f.HopLimit() != frame.DefaultHopLimit {
 		return nil
+	}
+	if _, ok := via.(Direct); ok {
+		return via
 	}
 	if id := via.ID(); id != 0 && id != src {
 		return nil

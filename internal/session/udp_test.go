@@ -181,3 +181,37 @@ func runSession(t *testing.T, a, b *udpEnd, n int) {
 	}
 	t.Logf("%+v\n%+v", there.Stats(), a.s.Counters())
 }
+
+// A node that comes back with another key at the same address is answered there,
+// although it is known that another node was there before.
+func TestAnotherNodeAtAKnownAddress(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := natnet.New(1)
+		defer n.Close()
+		listen := func(h *natnet.Host) udp.PacketConn {
+			c, err := h.ListenPacket(4000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return udp.OneByOne(c)
+		}
+		server, client := n.Host("server", natnet.HostConfig{}), n.Host("client", natnet.HostConfig{})
+		b := newUDPEnd(t, listen(server))
+		defer b.close()
+		b.e.cfg.Route = func(identity.NodeID) Path { return nowhere{} }
+		for range 2 {
+			a := newUDPEnd(t, listen(client))
+			fl := a.s.Flow(netip.AddrPortFrom(server.Addrs()[0], 4000))
+			s, err := a.e.DialDirect(t.Context(), identity.Target{ID: b.e.self}, fl)
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-b.sessions
+			time.Sleep(time.Second)
+			synctest.Wait()
+			_ = a.s.Close() // it says nothing to the server
+			_ = s.CloseWithError(0, "")
+			a.close()
+		}
+	})
+}
