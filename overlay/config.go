@@ -90,7 +90,7 @@ type Config struct {
 	Proxy func(*url.URL) (*url.URL, error)
 
 	// NoDirect turns off direct paths: all packets go over relays, and the node
-	// opens no UDP socket. False: sessions begin on a relay and move to a direct
+	// opens no UDP socket and makes no links with peers. False: sessions begin on a relay and move to a direct
 	// path as soon as there is one.
 	NoDirect bool
 	// NoLAN turns off that nodes of the network on one LAN find each other
@@ -101,7 +101,7 @@ type Config struct {
 	// UDPAddr is where the node's UDP socket listens, as "host:port" with an IP
 	// address or nothing for the host. A fixed port is for those who open it in
 	// a firewall. Empty: ":0", all addresses and any port; then a system that
-	// gives no socket is no error, and the node uses relays only.
+	// gives no socket is no error, and the node uses relays and links only.
 	UDPAddr string
 	// STUNServers are further servers, as "host:port", that tell the node its
 	// address outside of its NAT (RFC 8489). The relays in use are asked in any
@@ -115,6 +115,17 @@ type Config struct {
 	// they are asked for every two seconds. Nobody is looked for on a LAN then.
 	// Nil: the system's sockets; but no direct paths if DialLink is set.
 	ListenUDP func(ctx context.Context, address string) (net.PacketConn, error)
+
+	// LinkAddr is where the node accepts links over TCP from peers, as
+	// "host:port" with an IP address or nothing for the host: a direct path for
+	// those whose UDP is blocked. Peers that are told of it over a relay dial it; nobody
+	// else gets further than to prove who he is. Whoever runs a relay
+	// needs none: its own port is enough. Empty: the node accepts none, and only dials
+	// those of others.
+	LinkAddr string
+	// ListenLink opens the listener at LinkAddr, for tests. A conn of it that is
+	// one of a simulation, as those of DialLink, is used as it is. Nil: the system's.
+	ListenLink func(ctx context.Context, address string) (net.Listener, error)
 
 	// Reliability is the layer that makes conns out of sessions; nodes that
 	// talk to each other need the same: [native.Layer], or one of packages
@@ -225,6 +236,9 @@ func (c Config) check() (Config, error) {
 	}
 	if c.DialLink != nil && c.ListenUDP == nil {
 		c.NoDirect = true
+	}
+	if c.NoDirect && c.LinkAddr != "" {
+		return c, errors.New("overlay: Config.LinkAddr is set, but there are no direct paths (Config.NoDirect, or DialLink without ListenUDP); leave one of them empty")
 	}
 	if c.DialLink == nil && c.Proxy == nil {
 		c.Proxy = linkdial.ProxyFromEnvironment()

@@ -31,6 +31,8 @@ const (
 	addrsEvery = 2 * time.Second
 	// maxHostAddrs leaves room for other candidates beside the interfaces'.
 	maxHostAddrs = 8
+	// maxLinkAddrs is as many as a peer dials.
+	maxLinkAddrs = 4
 	// udpDrainTimeout is how long Close waits until the last datagrams are
 	// written.
 	udpDrainTimeout = time.Second
@@ -41,7 +43,7 @@ const (
 // *directPaths is a node without.
 type directPaths struct {
 	node  *Node
-	sock  *udp.Socket
+	sock  *udp.Socket         // nil: the system gives none
 	addrs func() []netip.Addr // of the host
 	// lanConns is what a simulated network has for multicast DNS; nil: nothing,
 	// or the kernel's.
@@ -49,6 +51,7 @@ type directPaths struct {
 	limit    *rate.Limiter
 	nat      *natWatch
 	port     *portMapping
+	links    *peerLinks
 	wake     chan struct{} // capacity 1: the node's addresses may have changed
 	up       atomic.Bool   // sock is set
 	slept    atomic.Bool   // the host slept: what was known may be wrong
@@ -72,6 +75,7 @@ func newDirect(n *Node) *directPaths {
 		punchers: make(map[*session.Session]*puncher),
 	}
 	d.nat = newNATWatch(d)
+	d.links = newPeerLinks(n)
 	d.port = &portMapping{d: d}
 	return d
 }
@@ -82,6 +86,10 @@ func (n *Node) openDirect() error {
 	if d == nil {
 		return nil
 	}
+	if err := d.links.listen(); err != nil {
+		n.cancel()
+		return err
+	}
 	sock, err := d.listen()
 	switch {
 	case err == nil:
@@ -90,11 +98,11 @@ func (n *Node) openDirect() error {
 		d.up.Store(true)
 		return nil
 	case n.cfg.UDPAddr != "" || n.cfg.ListenUDP != nil:
+		d.links.stop()
 		n.cancel()
 		return fmt.Errorf("overlay: Config.UDPAddr: %w", err)
 	}
-	n.log.WithError(err).Warn("no direct paths: the system gives no UDP socket")
-	n.direct = nil
+	n.log.WithError(err).Warn("no direct paths but by TCP: the system gives no UDP socket")
 	return nil
 }
 
@@ -128,7 +136,10 @@ func (d *directPaths) start() {
 	if d != nil {
 		d.update()
 		d.node.wg.Go(d.run)
-		d.node.wg.Go(d.nat.run)
+		if d.sock != nil {
+			d.node.wg.Go(d.nat.run)
+		}
+		d.links.start()
 	}
 }
 
@@ -202,38 +213,53 @@ func (d *directPaths) update() {
 
 // candidates returns what the node tells its peers, and its interfaces' part.
 func (d *directPaths) candidates() (l direct.Local, hosts []direct.Candidate) {
-	bound, port := d.sock.LocalAddr().Addr(), d.sock.LocalAddr().Port()
-	l.Loopback = bound.IsLoopback() || d.node.relayOnLoopback()
-	addrs := d.addrs()
-	if bound.IsValid() && !bound.IsUnspecified() {
-		addrs = []netip.Addr{bound}
+	addrs, at := d.addrs(), d.links.addr()
+	bound := at
+	if d.sock != nil {
+		bound = d.sock.LocalAddr()
 	}
-	var loopback []direct.Candidate
-	for _, a := range addrs {
-		c := direct.Candidate{Kind: direct.Host, Addr: netip.AddrPortFrom(a.Unmap(), port)}
-		switch {
-		case a.IsLoopback():
-			loopback = append(loopback, c)
-		case a.IsGlobalUnicast() && len(hosts) < maxHostAddrs:
-			hosts = append(hosts, c)
-		}
+	l.Loopback = bound.Addr().IsLoopback() || at.Addr().IsLoopback() || d.node.relayOnLoopback() ||
+		!slices.ContainsFunc(addrs, netip.Addr.IsGlobalUnicast)
+	if d.sock != nil {
+		hosts = candidatesAt(direct.Host, bound, addrs, maxHostAddrs, l.Loopback)
 	}
-	if len(hosts) == 0 {
-		l.Loopback = true
-	}
-	if l.Loopback {
-		hosts = append(hosts, loopback[:min(len(loopback), 2)]...)
+	l.Candidates = hosts
+	if at.IsValid() {
+		l.Candidates = append(slices.Clone(hosts), candidatesAt(direct.TCP, at, addrs, maxLinkAddrs, l.Loopback)...)
 	}
 	nat := d.nat.result()
 	l.Mapping = nat.mapping
-	l.Candidates = hosts
-	d.port.need(hosts, nat.candidates)
+	if d.sock != nil {
+		d.port.need(hosts, nat.candidates)
+	}
 	for _, c := range append(d.port.candidates(), nat.candidates...) {
 		if !slices.ContainsFunc(hosts, func(h direct.Candidate) bool { return h.Addr == c.Addr }) {
 			l.Candidates = append(l.Candidates, c)
 		}
 	}
 	return l, hosts
+}
+
+// candidatesAt returns where a socket that is bound to an address is reached on a
+// host with such addresses.
+func candidatesAt(kind direct.Kind, bound netip.AddrPort, addrs []netip.Addr, limit int, loopback bool) (out []direct.Candidate) {
+	if a := bound.Addr(); a.IsValid() && !a.IsUnspecified() {
+		addrs = []netip.Addr{a}
+	}
+	var local []direct.Candidate
+	for _, a := range addrs {
+		c := direct.Candidate{Kind: kind, Addr: netip.AddrPortFrom(a.Unmap(), bound.Port())}
+		switch {
+		case a.IsLoopback():
+			local = append(local, c)
+		case a.IsGlobalUnicast() && len(out) < limit:
+			out = append(out, c)
+		}
+	}
+	if loopback {
+		out = append(out, local[:min(len(local), 2)]...)
+	}
+	return out
 }
 
 func hostCandidates(list []direct.Candidate) (out []direct.Candidate) {
@@ -279,8 +305,8 @@ func (d *directPaths) other(from netip.AddrPort, b []byte) { d.nat.handle(from, 
 // established makes a puncher for a session that is not with a neighbour.
 func (d *directPaths) established(s *session.Session) {
 	n := d.node
-	if n.sw.Port(s.Peer().ID) != nil {
-		return // a neighbour
+	if port := n.sw.Port(s.Peer().ID); port != nil && !d.links.has(port) {
+		return // a relay, or a node that is attached to this one
 	}
 	p := newPuncher(d, s)
 	n.mu.Lock()
@@ -302,6 +328,17 @@ func (d *directPaths) puncher(s *session.Session) *puncher {
 	return d.punchers[s]
 }
 
+// pokePeer makes the punchers of a peer look at its paths.
+func (d *directPaths) pokePeer(id NodeID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for s, p := range d.punchers {
+		if s.Peer().ID == id {
+			poke(p.wake)
+		}
+	}
+}
+
 func (d *directPaths) forget(s *session.Session) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -320,6 +357,10 @@ func (d *directPaths) told(s *session.Session, b []byte) {
 // have ended.
 func (d *directPaths) close() {
 	if d == nil {
+		return
+	}
+	d.links.stop()
+	if d.sock == nil {
 		return
 	}
 	d.nat.close()
@@ -369,6 +410,11 @@ func (c Config) checkDirect() error {
 	if c.UDPAddr != "" {
 		if _, err := parseUDPAddr(c.UDPAddr); err != nil {
 			return fmt.Errorf("overlay: Config.UDPAddr: %w; say an IP address, or nothing, and a port such as \":4000\"", err)
+		}
+	}
+	if c.LinkAddr != "" {
+		if _, err := parseUDPAddr(c.LinkAddr); err != nil {
+			return fmt.Errorf("overlay: Config.LinkAddr: %w; say an IP address, or nothing, and a port such as \":4000\"", err)
 		}
 	}
 	for i, s := range c.STUNServers {

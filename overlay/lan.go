@@ -47,7 +47,7 @@ type lanNodes struct {
 // openLAN begins to look for nodes on the LAN, once there is a UDP socket. That
 // it cannot is no error: relays are another way.
 func (n *Node) openLAN() *lanNodes {
-	if n.direct == nil || n.cfg.NoLAN {
+	if n.direct == nil || n.direct.sock == nil || n.cfg.NoLAN {
 		return nil
 	}
 	bound := n.direct.sock.LocalAddr()

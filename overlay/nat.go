@@ -146,7 +146,11 @@ func (w *natWatch) lookup(ctx context.Context, host string) []netip.Addr {
 
 // result returns what is known.
 func (w *natWatch) result() natResult {
-	res := w.get().Result()
+	p := w.get()
+	if p == nil {
+		return natResult{}
+	}
+	res := p.Result()
 	out := natResult{mapping: mappingOf(res.Mapping)}
 	for _, a := range res.Reflexive {
 		out.candidates = append(out.candidates, direct.Candidate{Kind: direct.Reflexive, Addr: a})
@@ -177,11 +181,19 @@ func (w *natWatch) handle(from netip.AddrPort, b []byte) {
 
 // unanswered reports whether servers were asked, and none has answered yet.
 func (w *natWatch) unanswered() bool {
-	c := w.get().Counters()
+	p := w.get()
+	if p == nil {
+		return false
+	}
+	c := p.Counters()
 	return c.Requests > 0 && c.Answers == 0
 }
 
 // refresh asks all servers again: the network has changed.
-func (w *natWatch) refresh() { w.get().Refresh() }
+func (w *natWatch) refresh() {
+	if p := w.get(); p != nil {
+		p.Refresh()
+	}
+}
 
 func (w *natWatch) close() { _ = w.get().Close() }

@@ -139,7 +139,7 @@ func (n *Node) sessionConfig() session.Config {
 		Layer:            n.layer.Name(),
 		Route:            func(peer NodeID) session.Path { return n.sw.Route(peer) },
 		OnSession:        n.established,
-		OnBind:           n.hooks.OnBind,
+		OnBind:           n.bound,
 		KeyLog:           n.cfg.KeyLogWriter,
 		HandshakeTimeout: n.cfg.HandshakeTimeout,
 		PeerTimeout:      n.cfg.PeerTimeout,
@@ -161,6 +161,14 @@ func (n *Node) sessionConfig() session.Config {
 		cfg.Greeting = g.Greeting
 	}
 	return cfg
+}
+
+// bound is told who has proven to be at the other end of a path.
+func (n *Node) bound(peer identity.Peer, path session.Path) {
+	n.hooks.OnBind(peer, path)
+	if n.direct != nil {
+		n.direct.links.bound(peer, path)
+	}
 }
 
 // deliver hands a frame for this node to its sessions.

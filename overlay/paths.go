@@ -39,21 +39,52 @@ func (d *directPaths) status() UDPStatus {
 	if d == nil {
 		return UDPStatus{}
 	}
-	c := d.sock.Counters()
-	nat := d.nat.get().Result()
-	st := UDPStatus{
-		Addr:    d.sock.LocalAddr(),
-		Mapping: nat.Mapping.String(), Filtering: nat.Filtering.String(),
-		PacketsSent: c.FramesOut, PacketsReceived: c.FramesIn,
-		PacketsDropped: d.stray.Load() + c.DroppedMalformed + c.DroppedOther + c.DroppedQueue + c.DroppedClosed +
-			c.DroppedTooBig + c.DroppedUnvalidated + c.DroppedUnreachable + c.DroppedFailed,
-	}
+	st := d.socketStatus()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, c := range d.local.Candidates {
 		st.Candidates = append(st.Candidates, c.String())
 	}
 	return st
+}
+
+// socketStatus is the part about the UDP socket, zero if there is none.
+func (d *directPaths) socketStatus() UDPStatus {
+	if d.sock == nil {
+		return UDPStatus{}
+	}
+	c := d.sock.Counters()
+	nat := d.nat.get().Result()
+	return UDPStatus{
+		Addr:    d.sock.LocalAddr(),
+		Mapping: nat.Mapping.String(), Filtering: nat.Filtering.String(),
+		PacketsSent: c.FramesOut, PacketsReceived: c.FramesIn,
+		PacketsDropped: d.stray.Load() + c.DroppedMalformed + c.DroppedOther + c.DroppedQueue + c.DroppedClosed +
+			c.DroppedTooBig + c.DroppedUnvalidated + c.DroppedUnreachable + c.DroppedFailed,
+	}
+}
+
+// A LinkStatus is the state of a node's listener for links with peers. The zero
+// value is that of a node without (Config.LinkAddr).
+type LinkStatus struct {
+	Addr     netip.AddrPort // without an IP address in particular it is for all
+	Links    int            // accepted, from peers that have proven who they are
+	Waiting  int            // accepted, from somebody who has not, yet
+	Accepted uint64         // since the start
+	Refused  uint64         // too many, or not of this network
+	Unproven uint64         // ended because nobody proved in time to be there, dialled ones included
+}
+
+func (d *directPaths) linkStatus() LinkStatus {
+	if d == nil {
+		return LinkStatus{}
+	}
+	l := d.links
+	now := l.gate.count()
+	return LinkStatus{
+		Addr: l.addr(), Links: now.proven, Waiting: now.unproven,
+		Accepted: l.accepted.Load(), Refused: l.refused.Load(), Unproven: l.unproven.Load(),
+	}
 }
 
 // pathsOf describes the ways to a peer, and says why none of them is direct.
@@ -109,8 +140,7 @@ func (d *directPaths) pathEvent(s *session.Session, e session.PathEvent) {
 	if e.Kind != session.PathMoved {
 		return
 	}
-	_, from := e.From.(*udp.Flow)
-	_, to := e.To.(*udp.Flow)
+	from, to := isDirect(e.From), isDirect(e.To)
 	kind := EventPathMoved
 	switch {
 	case !from && !to:

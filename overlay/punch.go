@@ -3,6 +3,7 @@ package overlay
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftnet/weft/internal/direct"
@@ -19,6 +20,8 @@ type puncher struct {
 	d    *directPaths
 	sess *session.Session
 	wake chan struct{} // capacity 1
+
+	dialling atomic.Bool // until the link that comes of it has ended
 
 	mu     sync.Mutex
 	events punchEvents
@@ -44,6 +47,7 @@ func newPuncher(d *directPaths, s *session.Session) *puncher {
 		RTT:      func() time.Duration { return s.Stats().RTT },
 		Announce: s.SetCandidates,
 		Probe:    p.probe,
+		Dial:     p.dial,
 	})
 	return p
 }
@@ -84,6 +88,7 @@ func (p *puncher) turn(now time.Time) time.Time {
 	p.events = punchEvents{}
 	p.mu.Unlock()
 	p.agent.Connected(now, p.connected())
+	p.agent.Linked(now, p.d.links.linked(p.sess.Peer().ID))
 	if e.local != nil {
 		p.agent.SetLocal(now, *e.local)
 	}
@@ -115,7 +120,7 @@ func (p *puncher) connected() bool {
 
 // probe challenges the peer at an address.
 func (p *puncher) probe(addr netip.AddrPort) {
-	if !p.d.limit.Allow() {
+	if p.d.sock == nil || !p.d.limit.Allow() {
 		return
 	}
 	fl := p.flows[addr]
@@ -127,6 +132,16 @@ func (p *puncher) probe(addr netip.AddrPort) {
 		p.flows[addr] = fl
 	}
 	p.sess.Challenge(fl)
+}
+
+// dial tries to make a link to the peer, unless it is being tried.
+func (p *puncher) dial(addrs []netip.AddrPort) {
+	if len(addrs) == 0 || !p.dialling.CompareAndSwap(false, true) {
+		return
+	}
+	if !p.d.node.spawn(func() { defer p.dialling.Store(false); p.d.links.try(p.sess, addrs) }) {
+		p.dialling.Store(false)
+	}
 }
 
 // forgetFlows gives back the flows that were kept for answers. The session keeps

@@ -22,6 +22,7 @@ type Status struct {
 	Invite  *InviteStatus // by which the node is a member; nil if it has the secret or the network is open
 	Ports   []uint16      // that are listened on, in order
 	UDP     UDPStatus     // what there is for direct paths
+	Links   LinkStatus    // links that peers have made to this node
 	LAN     []LANPeer     // nodes that announce themselves on the LAN, by ID
 
 	// LearnedRelays is how many relays the node knows from other relays, in use
@@ -130,6 +131,7 @@ func (n *Node) Status() Status {
 	st.Invite = n.inviteStatus()
 	st.Ports = n.ports.Ports()
 	st.UDP = n.direct.status()
+	st.Links = n.direct.linkStatus()
 	st.LAN = n.lan.status()
 	counts := n.ports.Stats()
 	st.Accepted, st.NoListener, st.BacklogFull = counts.Accepted, counts.NoListener, counts.BacklogFull

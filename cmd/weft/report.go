@@ -17,6 +17,7 @@ type report struct {
 	Ports   []uint16      `json:"ports,omitempty"`
 	Relays  []relayReport `json:"relays"`
 	UDP     udpReport     `json:"udp"`
+	Links   *linksReport  `json:"links,omitempty"` // that peers make to this node
 	Peers   []peerReport  `json:"peers"`
 }
 
@@ -37,6 +38,14 @@ type udpReport struct {
 	Mapping    string   `json:"nat_mapping,omitempty"`
 	Filtering  string   `json:"nat_filtering,omitempty"`
 	Candidates []string `json:"candidates,omitempty"`
+}
+
+type linksReport struct {
+	Addr     string `json:"addr"`
+	Links    int    `json:"links"`
+	Waiting  int    `json:"waiting"`
+	Refused  uint64 `json:"refused"`
+	Unproven uint64 `json:"unproven"`
 }
 
 type peerReport struct {
@@ -78,6 +87,9 @@ func newReport(st overlay.Status) report {
 	}
 	if st.UDP.Addr.IsValid() {
 		r.UDP.Addr = st.UDP.Addr.String()
+	}
+	if l := st.Links; l.Addr.IsValid() {
+		r.Links = &linksReport{Addr: l.Addr.String(), Links: l.Links, Waiting: l.Waiting, Refused: l.Refused, Unproven: l.Unproven}
 	}
 	for _, rs := range st.Relays {
 		r.Relays = append(r.Relays, newRelayReport(rs))

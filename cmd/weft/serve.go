@@ -29,8 +29,9 @@ const (
 // A serveCommand is the command line of weft serve.
 type serveCommand struct {
 	membership
-	port  uint16
-	grace time.Duration
+	port     uint16
+	grace    time.Duration
+	linkAddr string
 }
 
 func newServe() *cobra.Command {
@@ -50,6 +51,7 @@ each request is logged with the node that made it.`,
 	f := cmd.Flags()
 	f.Uint16Var(&s.port, "port", httpPort, "`port` of the overlay to listen on; 0 picks a free one")
 	f.DurationVar(&s.grace, "grace", defaultGrace, "how long requests may take to end when the server stops")
+	f.StringVar(&s.linkAddr, "link-addr", "", "`address` at which peers whose UDP is blocked reach this node over TCP, such as :4000; open it in the firewall")
 	s.nameFlag(cmd)
 	s.relayFlag(cmd)
 	s.flags(cmd)
@@ -66,6 +68,7 @@ func (s *serveCommand) run(cmd *cobra.Command, dir string) error {
 	if err != nil {
 		return err
 	}
+	cfg.LinkAddr = s.linkAddr
 	node, err := overlay.New(cfg)
 	if err != nil {
 		return err

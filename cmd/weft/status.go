@@ -78,6 +78,9 @@ func (r report) write(w io.Writer) {
 		x.write(w)
 	}
 	r.UDP.write(w)
+	if l := r.Links; l != nil {
+		fmt.Fprintf(w, "accepts links at %s: %d from peers, %d that have proven nothing yet, %d refused, %d given up\n", l.Addr, l.Links, l.Waiting, l.Refused, l.Unproven)
+	}
 	if len(r.Peers) == 0 {
 		fmt.Fprintln(w, "no peers")
 	}
@@ -109,7 +112,7 @@ func (r relayReport) write(w io.Writer) {
 
 func (u udpReport) write(w io.Writer) {
 	if u.Addr == "" {
-		fmt.Fprintln(w, "no UDP socket: relays only")
+		fmt.Fprintln(w, "no UDP socket")
 		return
 	}
 	fmt.Fprintf(w, "UDP %s; NAT mapping %s, filtering %s\n", u.Addr, cmp.Or(u.Mapping, "unknown"), cmp.Or(u.Filtering, "unknown"))

@@ -15,6 +15,7 @@ func TestReportForPeople(t *testing.T) {
 		Node: "00000000000000aa", Name: "kv-1", Network: "weft", Layer: "native", Ports: []uint16{80, 443},
 		Relays: []relayReport{{Addr: "r1:9999", Up: true, Home: true, State: "up", RTT: 12.34}, {Addr: "r2:9999", State: "waiting", Error: "connection refused"}},
 		UDP:    udpReport{Addr: "[::]:4000", Mapping: "endpoint-independent", Candidates: []string{"host 192.0.2.1:4000"}},
+		Links:  &linksReport{Addr: "[::]:5000", Links: 2, Waiting: 1, Refused: 3, Unproven: 4},
 		Peers: []peerReport{{
 			Node: "00000000000000bb", Conns: 3, Sent: 1_234_567, Received: 999, Packets: 1000, Lost: 5, NotDirect: "both NATs are symmetric",
 			Paths: []pathReport{
@@ -31,6 +32,7 @@ home  r1:9999: up, round trip 12.3 ms
 relay r2:9999: waiting: connection refused
 UDP [::]:4000; NAT mapping endpoint-independent, filtering unknown
   reachable at host 192.0.2.1:4000
+accepts links at [::]:5000: 2 from peers, 1 that have proven nothing yet, 3 refused, 4 given up
 peer 00000000000000bb: streams 3, sent 1.23 MB, received 999 B, lost 0.5 %
   * relay r1:9999: validated, round trip 30.0 ms, lost 0.56 %, sent 1 MB
     udp 192.0.2.2:4000: failed, round trip unknown, lost 0 %, sent 0 B, received 0 B, packets to 1200 bytes (no answer)

@@ -46,6 +46,12 @@ const (
 	// maxDelay bounds how much later than the first the other side begins,
 	// whatever the relay's round trip.
 	maxDelay = 2 * time.Second
+	// maxDials is to how many of the peer's addresses a round may lead that it
+	// accepts links at.
+	maxDials = 4
+	// lateDial is how much later the server dials if each side could dial the
+	// other, so that they do not make two links.
+	lateDial = 5 * time.Second
 	// hardPause is the pause of those who cannot get together as far as is known.
 	hardPause = 10 * time.Minute
 )
@@ -62,6 +68,9 @@ type Config struct {
 	Announce func(b []byte)
 	// Probe sends one path challenge to addr, whose answer makes a path. Required.
 	Probe func(addr netip.AddrPort)
+	// Dial begins to make a link to one of the peer's addresses, at most 4, after
+	// a round that has found no path. Nil: there are no links.
+	Dial func(addrs []netip.AddrPort)
 	// Rand is for the jitter of pauses. Nil: the runtime's.
 	Rand *rand.Rand
 }
@@ -93,6 +102,10 @@ type Agent struct {
 	connected   bool
 	connectedAt time.Time
 	unstable    int // direct paths in a row that lived for a short time
+
+	linked   bool      // there is a link to the peer
+	linkedAt time.Time // since when
+	dialAt   time.Time // when this side dials the peer; zero: it has no reason
 
 	follows   int // rounds that the peer may begin
 	followsAt time.Time
@@ -174,7 +187,7 @@ func refill(n *int, at *time.Time, now time.Time, burst int, every time.Duration
 // lead begins a round and tells the peer.
 func (a *Agent) lead(now time.Time) {
 	a.leadAt = time.Time{}
-	if a.round == math.MaxUint32 || len(a.targets()) == 0 {
+	if a.round == math.MaxUint32 || len(a.targets()) == 0 && !a.linkable() {
 		a.fail(now)
 		return
 	}
@@ -205,10 +218,31 @@ func (a *Agent) Connected(now time.Time, connected bool) {
 	a.connected = connected
 	if connected {
 		a.connectedAt = now
-		a.leadAt = time.Time{}
+		a.leadAt, a.dialAt = time.Time{}, time.Time{}
 		return
 	}
-	if now.Sub(a.connectedAt) >= unstableTime {
+	a.broken(now, a.connectedAt)
+}
+
+// Linked says whether there is a link to the peer now. Rounds go on meanwhile,
+// for a path that is better.
+func (a *Agent) Linked(now time.Time, linked bool) {
+	if linked == a.linked {
+		return
+	}
+	a.linked, a.dialAt = linked, time.Time{}
+	switch {
+	case linked:
+		a.linkedAt = now
+	case !a.connected:
+		a.broken(now, a.linkedAt)
+	}
+}
+
+// broken chooses when the next round begins after the end of what had worked
+// since a time.
+func (a *Agent) broken(now, since time.Time) {
+	if now.Sub(since) >= unstableTime {
 		a.unstable, a.failures = 0, 0
 	}
 	wait := min(time.Duration(1<<min(a.unstable, 20))*time.Second, hardPause)
@@ -237,7 +271,11 @@ func (a *Agent) Advance(now time.Time) time.Time {
 		a.tell(now)
 	}
 	a.probe(now)
-	next := earliest(a.leadAt, a.tellAt)
+	if due(a.dialAt, now) {
+		a.dialAt = time.Time{}
+		a.cfg.Dial(a.links())
+	}
+	next := earliest(earliest(a.leadAt, a.tellAt), a.dialAt)
 	if !a.start.IsZero() {
 		next = earliest(next, a.step())
 	}
@@ -270,9 +308,44 @@ func (a *Agent) probe(now time.Time) {
 			a.probeAll(now)
 		default:
 			a.start = time.Time{}
+			a.planDial(now)
 			a.fail(now)
 		}
 	}
+}
+
+// planDial chooses when this side dials the peer after a round without success.
+func (a *Agent) planDial(now time.Time) {
+	if a.linked || len(a.links()) == 0 {
+		return
+	}
+	a.dialAt = now
+	if !a.cfg.Client && a.accepts() {
+		a.dialAt = now.Add(lateDial)
+	}
+}
+
+// accepts reports whether this side accepts links.
+func (a *Agent) accepts() bool {
+	return slices.ContainsFunc(a.local.Candidates, func(c Candidate) bool { return c.Kind == TCP })
+}
+
+// linkable reports whether a round can lead to a link, of either side's making.
+func (a *Agent) linkable() bool { return !a.linked && (len(a.links()) > 0 || a.accepts()) }
+
+// links are the addresses at which the peer accepts links, as many as are
+// dialled.
+func (a *Agent) links() (out []netip.AddrPort) {
+	if a.cfg.Dial == nil {
+		return nil
+	}
+	for _, c := range a.remote.Candidates {
+		own := slices.Contains(a.local.Candidates, c)
+		if c.Kind == TCP && !own && (a.local.Loopback || !c.Addr.Addr().IsLoopback()) && len(out) < maxDials && !slices.Contains(out, c.Addr) {
+			out = append(out, c.Addr)
+		}
+	}
+	return out
 }
 
 func (a *Agent) probeAll(now time.Time) {
@@ -293,7 +366,7 @@ func (a *Agent) fail(now time.Time) {
 		return
 	}
 	pause := pauses[min(a.failures, len(pauses)-1)]
-	if a.hopeless() {
+	if a.hopeless() && !a.linkable() {
 		pause = hardPause
 	}
 	a.failures++
@@ -347,7 +420,7 @@ type Status struct {
 	Round   uint32      // rounds that were begun, by either side
 	Next    time.Time   // when this side begins one; zero: it has no reason to
 	Ignored uint64      // rounds of the peer in which this side took no part, and probes that were too many
-	Reason  string      // why there is no direct path; empty if there is one
+	Reason  string      // why there is no direct path; empty if there is one. A link does not count
 }
 
 // Status returns a snapshot.
@@ -359,7 +432,7 @@ func (a *Agent) Status() Status {
 }
 
 func (a *Agent) reason() string {
-	n := len(a.targets())
+	n := len(a.targets()) + len(a.links())
 	switch {
 	case a.connected:
 		return ""
@@ -369,7 +442,7 @@ func (a *Agent) reason() string {
 		return "the peer has no address that this node can reach"
 	case !a.start.IsZero():
 		return fmt.Sprintf("trying the peer's %s", count(n, "address"))
-	case a.hopeless():
+	case a.hopeless() && !a.linkable():
 		return "both nodes are behind NATs that give each destination another port"
 	case a.round == 0:
 		return "waiting to begin"

@@ -308,3 +308,86 @@ func TestReasons(t *testing.T) {
 	r.receive(Message{Candidates: []Candidate{{Kind: Host, Addr: netip.MustParseAddrPort("10.2.0.10:4000")}}})
 	want("none of the peer's 1 address answered in 2 attempts; the peer knows of no address outside of its own network")
 }
+
+// rigWithLinks is a rig that also records when links are dialled.
+func rigWithLinks(t *testing.T, client bool) (r *rig, dials *[]probe) {
+	r, dials = newRig(t, client), new([]probe)
+	r.a.cfg.Dial = func(addrs []netip.AddrPort) {
+		for _, addr := range addrs {
+			*dials = append(*dials, probe{r.now.Sub(epoch), addr})
+		}
+	}
+	return r, dials
+}
+
+func TestLinksAreDialledAfterARoundThatFailed(t *testing.T) {
+	tcp := candidate(TCP, "10.2.0.1:2")
+	listening := Local{Candidates: []Candidate{own.Candidates[0], candidate(TCP, "10.1.0.1:2")}}
+	round := schedule[len(schedule)-1] + answerTime
+	for name, c := range map[string]struct {
+		client bool
+		local  Local
+		remote []Candidate
+		want   time.Duration // after the round began; 0: never
+	}{
+		"client":                      {true, own, append([]Candidate{tcp}, other...), round},
+		"nothing but links":           {true, own, []Candidate{tcp}, round},
+		"server":                      {false, own, append([]Candidate{tcp}, other...), round},
+		"client, both listen":         {true, listening, append([]Candidate{tcp}, other...), round},
+		"server, both listen":         {false, listening, append([]Candidate{tcp}, other...), round + lateDial},
+		"nobody listens":              {true, own, other, 0},
+		"only this side listens":      {true, listening, other, 0},
+		"on a host that is not this":  {true, own, []Candidate{candidate(TCP, "127.0.0.1:2")}, 0},
+		"at this very node's address": {true, listening, []Candidate{candidate(TCP, "10.1.0.1:2")}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, dials := rigWithLinks(t, c.client)
+			r.a.SetLocal(r.now, c.local)
+			r.receive(Message{Round: 0, Candidates: c.remote})
+			begun := relayRTT / 2
+			if !c.client {
+				r.receive(Message{Round: 1, Candidates: c.remote})
+				begun = 0
+			}
+			r.pass(20 * time.Second)
+			switch {
+			case c.want == 0 && len(*dials) > 0, c.want > 0 && len(*dials) != 1:
+				t.Errorf("dialled %v", *dials)
+			case c.want > 0 && (*dials)[0].at != begun+c.want:
+				t.Errorf("dialled at %v, want %v", (*dials)[0].at, begun+c.want)
+			}
+		})
+	}
+}
+
+func TestALinkIsMadeAgainWhenItBreaks(t *testing.T) {
+	r, dials := rigWithLinks(t, true)
+	r.a.SetLocal(r.now, own)
+	remote := other
+	for port := range uint16(6) {
+		remote = append(remote, Candidate{TCP, netip.AddrPortFrom(netip.MustParseAddr("10.2.0.1"), port+100)})
+	}
+	r.receive(Message{Candidates: remote})
+	r.pass(5 * time.Second)
+	if len(*dials) != maxDials {
+		t.Fatalf("a round dialled %v", *dials)
+	}
+	r.a.Linked(r.now, true)
+	r.pass(10 * time.Minute)
+	if len(r.rounds()) < 3 || len(*dials) != maxDials {
+		t.Errorf("with a link there were %d rounds and %d dials", len(r.rounds()), len(*dials))
+	}
+	r.a.Linked(r.now, false)
+	r.pass(5 * time.Second)
+	if len(*dials) != 2*maxDials {
+		t.Errorf("after its end there were %d dials", len(*dials))
+	}
+	r.a.Linked(r.now, true)
+	r.a.Connected(r.now, true)
+	before := len(r.rounds())
+	r.a.Linked(r.now, false)
+	r.pass(10 * time.Minute)
+	if len(*dials) != 2*maxDials || len(r.rounds()) != before {
+		t.Error("a link is made although there is a path")
+	}
+}

@@ -34,6 +34,40 @@ func (s *Session) checkNeighbour(now time.Time, it item) {
 	s.retryValidation(now)
 }
 
+// ChallengeLink asks the peer, up to four times, whether it is at the other end
+// of a link of the switch that is bound to nobody. Its answer there binds the link. It does
+// nothing on a session that is not established or has ended.
+func (s *Session) ChallengeLink(via Path) {
+	s.do(func(now time.Time) {
+		if s.state != established || s.closing != nil || via == s.proven || via.ID() == s.peerID {
+			return
+		}
+		s.validation = validation{via: via, data: rand.Uint64()}
+		s.retryValidation(now)
+	})
+}
+
+// Rerouted tells that the route leads another way from now on, so that what was
+// on the former one is lost perhaps, and what was measured there does not hold.
+func (s *Session) Rerouted() {
+	s.do(func(now time.Time) {
+		if s.state == established && s.closing == nil {
+			s.rerouted(now)
+		}
+	})
+}
+
+func (s *Session) rerouted(now time.Time) {
+	t := &s.paths
+	t.routeRec, t.routeRTT = nil, 0
+	t.mtuRetry, t.mtuWait = time.Time{}, 0
+	t.settled = now.Add(lateFor)
+	if t.active == nil {
+		s.use(now, nil)
+		s.probe(now)
+	}
+}
+
 // retryValidation sends a challenge, again if there was no answer.
 func (s *Session) retryValidation(now time.Time) {
 	v := &s.validation
@@ -47,13 +81,16 @@ func (s *Session) retryValidation(now time.Time) {
 }
 
 // validated handles the answer to the challenge of a link.
-func (s *Session) validated(data uint64) bool {
+func (s *Session) validated(now time.Time, data uint64) bool {
 	v := s.validation
 	if v.at.IsZero() || v.data != data {
 		return false
 	}
 	s.validation = validation{}
 	s.bind(v.via)
+	if v.via.ID() == s.peerID {
+		s.rerouted(now)
+	}
 	s.wantProbe = true
 	return true
 }

@@ -195,7 +195,7 @@ func (s *Session) answered(now time.Time, data uint64, via Path) {
 			}
 		}
 	}
-	if !s.validated(data) {
+	if !s.validated(now, data) {
 		s.count.AnswersIgnored++
 	}
 }
