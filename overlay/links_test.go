@@ -333,3 +333,21 @@ func TestLinkAddrIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// A link over which nothing gets any more is left as soon as a relay is.
+func TestALinkThatFallsSilentIsLeft(t *testing.T) {
+	inNATLab(t, func(t *testing.T, l *natLab) {
+		a, ha := l.ready("a", nil, Config{})
+		b, hb := l.listening("b", nil, Config{})
+		l.udp.Cut(ha, hb)
+		ca, cb := l.pair(a, b)
+		finish := l.stream(ca, cb)
+		becomes(t, a, b.ID(), "sim", 10*time.Second)
+		l.net.Cut(hb.Addrs()[0].String())
+		becomes(t, a, b.ID(), "relay", link.DefaultProbeTimeout+time.Second)
+		becomes(t, b, a.ID(), "relay", link.DefaultProbeTimeout+time.Second)
+		l.net.Heal(hb.Addrs()[0].String())
+		becomes(t, a, b.ID(), "sim", 2*time.Minute)
+		finish()
+	})
+}

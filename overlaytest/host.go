@@ -24,7 +24,7 @@ const relayPort = "9999"
 type host struct {
 	lab   *Lab
 	name  string
-	cfg   overlay.Config // without DialLink and ListenUDP
+	cfg   overlay.Config // without DialLink, ListenUDP and ListenLink
 	relay *Relay         // nil if the host runs none
 	udp   *natnet.Host   // nil if it has no UDP
 	count traffic
@@ -92,6 +92,7 @@ func (h *host) start() (*process, error) {
 		cfg.ListenUDP = func(_ context.Context, address string) (net.PacketConn, error) {
 			return h.listenUDP(p, address)
 		}
+		cfg.ListenLink = h.listenLink
 		if cfg.Resolver == nil {
 			cfg.Resolver = resolver{h.lab}
 		}
@@ -159,7 +160,11 @@ func (h *host) dial(ctx context.Context, p *process, addr string) (net.Conn, err
 	if h.isDown() {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ENETUNREACH}
 	}
-	c, err := h.lab.net.Dial(ctx, h.name, h.lab.named(addr))
+	name := h.lab.named(addr)
+	if name != addr && !h.lab.reaches(h, name) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.EHOSTUNREACH}
+	}
+	c, err := h.lab.net.Dial(ctx, h.name, name)
 	if err != nil {
 		return nil, err
 	}

@@ -112,8 +112,8 @@ func (l *Lab) Node(host string, cfg overlay.Config) *overlay.Node {
 // Start starts a node on a host of its own and does not wait for anything. In
 // cfg, no Relays means all relays that the lab has so far, no Secret and not
 // Open the lab's network, no Name the host's name if it is fit to be one, and no
-// Key a new one, which the node keeps when it is restarted. DialLink and ListenUDP
-// must not be set.
+// Key a new one, which the node keeps when it is restarted. DialLink,
+// ListenUDP and ListenLink must not be set. LinkAddr is for hosts that are placed.
 func (l *Lab) Start(host string, cfg overlay.Config) *overlay.Node {
 	l.t.Helper()
 	if cfg.DialLink != nil {
@@ -121,6 +121,9 @@ func (l *Lab) Start(host string, cfg overlay.Config) *overlay.Node {
 	}
 	if cfg.ListenUDP != nil {
 		l.t.Fatalf("overlaytest: host %q: overlay.Config.ListenUDP is set; the lab provides it, see Place", host)
+	}
+	if cfg.ListenLink != nil {
+		l.t.Fatalf("overlaytest: host %q: overlay.Config.ListenLink is set; the lab provides it, see Place", host)
 	}
 	h := l.add(host, cfg, nil)
 	return l.boot(h)

@@ -219,6 +219,9 @@ func TestMisuseFailsTheTestWithASentence(t *testing.T) {
 		{`ListenUDP is set`, func(l *Lab) {
 			l.Start("a", overlay.Config{ListenUDP: func(context.Context, string) (net.PacketConn, error) { return nil, nil }})
 		}},
+		{`ListenLink is set`, func(l *Lab) {
+			l.Start("a", overlay.Config{ListenLink: func(context.Context, string) (net.Listener, error) { return nil, nil }})
+		}},
 		{`there is no NAT "nowhere"`, func(l *Lab) { l.Place("a", "nowhere") }},
 		{`there is no NAT "nowhere"`, func(l *Lab) { l.RebootNAT("nowhere") }},
 		{`host "relay" is a relay`, func(l *Lab) { l.Place("relay", "") }},
