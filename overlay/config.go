@@ -179,10 +179,12 @@ type Config struct {
 	MaxHandshakesPerNode int
 	// MaxHandshakesPerAddress is how many of them may come from one IPv4 address
 	// or one IPv6 /64 network, over direct paths or, to a relay, over the links of
-	// nodes, so that one attacker does not take all of MaxHandshakes. Those of a
-	// company behind one address take turns of one round trip. It does not hold for
-	// what comes over relays, nor for relays with a negative MaxLinksPerAddress,
-	// whose links count one by one. Zero: 64.
+	// nodes, so that one attacker does not take all of MaxHandshakes. It is as
+	// large as relay.Server.MaxLinksPerAddress, so that all nodes of a company
+	// behind one address may come back in the same moment: who is not answered
+	// tries again after a second or more. It does not hold for what comes over
+	// relays, nor for relays with a negative MaxLinksPerAddress, whose links count
+	// one by one. Zero: 256.
 	MaxHandshakesPerAddress int
 	// Backlog is how many conns may wait to be accepted at each listener;
 	// further ones are refused. Zero: 128.

@@ -39,7 +39,7 @@ func TestASecondKeyForANodeIDIsTurnedAway(t *testing.T) {
 		if s := p.relay.Stats(); s.Conflicts != 1 || s.Directory.Conflicts != 1 {
 			t.Errorf("stats %+v", s)
 		}
-		if _, ok := r.observed(p.a.id()); !ok {
+		if _, _, ok := r.seen(p.a.id()); !ok {
 			t.Error("the first node lost its place")
 		}
 		l.ready(p.b)

@@ -62,21 +62,23 @@ func (w *web) client(req *http.Request) (netip.Addr, bool) {
 
 // A quota counts what addresses take of something.
 type quota struct {
-	limit int // negative: none
+	limit, perAddress int // negative: none
 
 	mu sync.Mutex
 	by map[string]int
 	n  int
 }
 
-func newQuota(limit int) *quota { return &quota{limit: limit, by: make(map[string]int)} }
+func newQuota(limit, perAddress int) *quota {
+	return &quota{limit: limit, perAddress: perAddress, by: make(map[string]int)}
+}
 
 // take takes one for an address, unless that would be more than the limit or,
-// for an address that is not shared, than its part.
+// for an address that is not shared, than that of one address.
 func (q *quota) take(addr string, shared bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.limit >= 0 && (q.n >= q.limit || !shared && q.by[addr] >= max(q.limit/httpShare, 1)) {
+	if exceeds(q.n, q.limit) || !shared && exceeds(q.by[addr], q.perAddress) {
 		return false
 	}
 	q.n++

@@ -10,14 +10,12 @@ import (
 	"github.com/weftnet/weft/internal/origin"
 )
 
-// prefaceShare is the part of MaxPrefaces that one address may take.
-const prefaceShare = 16
-
 // admission counts links and limits them. A link first counts as a preface
 // and, once accepted, as a link, in all and for its address.
 type admission struct {
-	maxLinks, maxPerAddress, maxPrefaces int      // negative: no limit
-	shared                               prefixes // addresses without a limit of their own
+	maxLinks, maxPerAddress            int      // negative: no limit
+	maxPrefaces, maxPrefacesPerAddress int      // the same
+	shared                             prefixes // addresses without a limit of their own
 
 	mu              sync.Mutex
 	draining        bool
@@ -38,9 +36,10 @@ type slot struct {
 	shared bool // the address has no limit of its own
 }
 
-func newAdmission(maxLinks, maxPerAddress, maxPrefaces int) *admission {
+func newAdmission(maxLinks, maxPerAddress, maxPrefaces, maxPrefacesPerAddress int) *admission {
 	return &admission{
-		maxLinks: maxLinks, maxPerAddress: maxPerAddress, maxPrefaces: maxPrefaces,
+		maxLinks: maxLinks, maxPerAddress: maxPerAddress,
+		maxPrefaces: maxPrefaces, maxPrefacesPerAddress: maxPrefacesPerAddress,
 		addresses: make(map[string]*usage),
 		empty:     make(chan struct{}),
 	}
@@ -55,7 +54,7 @@ func (a *admission) enter(remote net.Addr) *slot {
 	if u == nil {
 		u = new(usage)
 	}
-	if exceeds(a.prefaces, a.maxPrefaces) || !shared && exceeds(u.prefaces, max(a.maxPrefaces/prefaceShare, 1)) {
+	if exceeds(a.prefaces, a.maxPrefaces) || !shared && exceeds(u.prefaces, a.maxPrefacesPerAddress) {
 		return nil
 	}
 	a.addresses[addr] = u

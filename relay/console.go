@@ -13,21 +13,6 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// registerBurst is how many seconds' worth of registrations a node may send at
-// once: it may have much to say at first.
-const registerBurst = 20
-
-// requestBurst is the same for all requests.
-const requestBurst = 2
-
-// perSecond is a limit of n each second, none if n is negative.
-func perSecond(n int) rate.Limit {
-	if n < 0 {
-		return rate.Inf
-	}
-	return rate.Limit(n)
-}
-
 // A console serves the control streams of one session, one at a time: a new
 // one ends the one before. With another relay it also serves a stream of the
 // backbone, in the same way.
@@ -35,6 +20,7 @@ type console struct {
 	relay     *relay
 	session   *session.Session
 	registers *rate.Limiter
+	requests  *rate.Limiter // of all control streams
 
 	mu     sync.Mutex
 	server *control.Server // of the present stream; nil before the first
@@ -49,7 +35,10 @@ func (r *relay) Established(s *session.Session) {
 	if r.closed || r.consoles[s] != nil {
 		return
 	}
-	c := &console{relay: r, session: s, registers: rate.NewLimiter(perSecond(r.registrations), registerBurst*r.registrations)}
+	c := &console{
+		relay: r, session: s,
+		registers: perSecond(r.registrations, registerBurst), requests: perSecond(r.requests, requestBurst),
+	}
 	r.consoles[s] = c
 	r.wg.Go(func() {
 		c.run(r.ctx)
@@ -83,7 +72,7 @@ func (c *console) takeControl(s *session.Stream, t *turn) {
 		return
 	}
 	server := control.NewServer(s, c)
-	server.SetRate(perSecond(c.relay.requests), requestBurst*c.relay.requests)
+	server.SetLimit(c.requests)
 	c.use(server)
 	t.begin(func(ctx context.Context) { c.serve(ctx, server) })
 }
@@ -171,9 +160,12 @@ func (c *console) Register(ctx context.Context, m *control.Register) (*control.R
 		return nil, err
 	}
 	peer := c.session.Peer()
-	addr, ok := c.relay.observed(peer.ID)
+	addr, origin, ok := c.relay.seen(peer.ID)
 	if !ok {
 		return nil, errNotAttached
+	}
+	if err := awaitTurn(ctx, origin, c.relay.rates.register, &c.relay.stats.limitedRegistrations); err != nil {
+		return nil, err
 	}
 	if err := c.relay.publish(peer, m); err != nil {
 		return nil, failureOf(err)
@@ -205,9 +197,9 @@ func failureOf(err error) *control.Failed {
 }
 
 // Lookup implements control.Handler.
-func (c *console) Lookup(_ context.Context, m *control.Lookup) ([]control.Record, error) {
-	if _, ok := c.relay.observed(c.session.Peer().ID); !ok {
-		return nil, errNotAttached
+func (c *console) Lookup(ctx context.Context, m *control.Lookup) ([]control.Record, error) {
+	if _, err := c.ask(ctx); err != nil {
+		return nil, err
 	}
 	var records []control.Record
 	for _, r := range c.relay.directory.Find(m.Target()) {
@@ -217,10 +209,13 @@ func (c *console) Lookup(_ context.Context, m *control.Lookup) ([]control.Record
 }
 
 // Observe implements control.Handler.
-func (c *console) Observe(context.Context) (string, error) {
-	addr, ok := c.relay.observed(c.session.Peer().ID)
+func (c *console) Observe(ctx context.Context) (string, error) { return c.ask(ctx) }
+
+// ask waits until the node may ask something, and returns its address.
+func (c *console) ask(ctx context.Context) (string, error) {
+	addr, origin, ok := c.relay.seen(c.session.Peer().ID)
 	if !ok {
 		return "", errNotAttached
 	}
-	return addr, nil
+	return addr, awaitTurn(ctx, origin, c.relay.rates.request, &c.relay.stats.limitedRequests)
 }

@@ -45,7 +45,13 @@
 // A link is accepted after its first 22 bytes, which name the network, and
 // within PrefaceTimeout. It forwards nothing until a session has proven which
 // node is at its other end, and is closed when that takes longer than
-// HandshakeTimeout. How many links there are, in all and from one address, and
-// what each node may send are limited by fields of Server. A node ID belongs to
-// the key that it was first seen with.
+// HandshakeTimeout. How many links, first bytes and HTTP conns there are, in all
+// and from one address, and what each node may send are limited by fields of
+// Server; those for unfinished handshakes are overlay.Config's.
+//
+// Look-ups and registrations have limits for each node, which waits, and for all
+// nodes of one address together. The latter are told that the relay is busy, and
+// ask again. All is counted in [Stats]. The defaults let as many nodes as one
+// address may have, 256, come back in the same moment after the relay was away.
+// A node ID belongs to the key that it was first seen with.
 package relay

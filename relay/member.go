@@ -213,13 +213,14 @@ func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
 	return nil
 }
 
-// observed returns the address of a node's link, false when it has none.
-func (r *relay) observed(id identity.NodeID) (string, bool) {
+// seen returns the address of a node's link, and what of it limits hold for as
+// slot.origin has it; false when the node has no link.
+func (r *relay) seen(id identity.NodeID) (addr, origin string, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.nodes[id]
 	if m == nil {
-		return "", false
+		return "", "", false
 	}
-	return m.port.Link().RemoteAddr().String(), true
+	return m.port.Link().RemoteAddr().String(), m.slot.origin(), true
 }

@@ -60,6 +60,8 @@ var metrics = append(backboneMetrics(), []metric{
 	{"weft_relay_handshakes_refused_address_total", counter, "Packets that began one too many of an address.", func(s *Stats) uint64 { return s.Handshakes.RefusedAddress }},
 	{"weft_relay_accept_errors_total", counter, "Errors of listeners.", func(s *Stats) uint64 { return s.AcceptErrors }},
 	{"weft_relay_control_malformed_total", counter, "Control streams that broke the protocol.", func(s *Stats) uint64 { return s.ControlMalformed }},
+	{"weft_relay_limited_requests_total", counter, "Look-ups refused because the nodes of one address ask too fast.", func(s *Stats) uint64 { return s.LimitedRequests }},
+	{"weft_relay_limited_registrations_total", counter, "Registrations refused because the nodes of one address register too fast.", func(s *Stats) uint64 { return s.LimitedRegistrations }},
 	{"weft_relay_refused_mesh_total", counter, "Streams of the backbone from nodes that are no relays.", func(s *Stats) uint64 { return s.RefusedMesh }},
 	{"weft_relay_bad_datagrams_total", counter, "Datagrams of the backbone that held no frame.", func(s *Stats) uint64 { return s.BadDatagrams }},
 	{"weft_relay_http_requests_total", counter, "HTTP requests.", func(s *Stats) uint64 { return s.HTTPRequests }},

@@ -39,6 +39,8 @@ type relay struct {
 	addressless      bool             // no relay can dial this one
 	requests         int              // of one node each second; negative: no limit
 	registrations    int              // the same
+	rates            *addressRates    // of what the nodes of each address ask
+	stunPerAddress   int              // answers in a stunWindow; negative: no limit
 	links            *admission
 	log              logrus.FieldLogger
 	refusals         *rate.Limiter // of log entries about links that were refused
@@ -70,6 +72,7 @@ type counters struct {
 	refusedPreface, refusedMesh, badDatagrams   atomic.Uint64
 	acceptErrors, controlMalformed, notAllowed  atomic.Uint64
 	learnedDials, learnedWrong, learnedSkipped  atomic.Uint64
+	limitedRequests, limitedRegistrations       atomic.Uint64
 }
 
 // newRelay makes the server's node forward.
@@ -91,10 +94,16 @@ func newRelay(s *Server) *relay {
 		addressless:      len(s.Addrs) == 0,
 		requests:         cmp.Or(s.RequestsPerSecond, DefaultRequestsPerSecond),
 		registrations:    cmp.Or(s.RegistrationsPerSecond, DefaultRegistrationsPerSecond),
+		rates: newAddressRates(
+			cmp.Or(s.RegistrationsPerSecondPerAddress, DefaultRegistrationsPerSecondPerAddress),
+			cmp.Or(s.RequestsPerSecondPerAddress, DefaultRequestsPerSecondPerAddress),
+		),
+		stunPerAddress: cmp.Or(s.STUNPerAddress, DefaultSTUNPerAddress),
 		links: newAdmission(
 			cmp.Or(s.MaxLinks, DefaultMaxLinks),
 			cmp.Or(s.MaxLinksPerAddress, DefaultMaxLinksPerAddress),
 			cmp.Or(s.MaxPrefaces, DefaultMaxPrefaces),
+			share(s.MaxPrefacesPerAddress, cmp.Or(s.MaxPrefaces, DefaultMaxPrefaces), DefaultMaxPrefaces),
 		),
 		log:       parts.Logger,
 		refusals:  rate.NewLimiter(refusalsPerSecond, refusalBurst),

@@ -311,7 +311,7 @@ func TestAStrangerIsNotForwardedFor(t *testing.T) {
 
 func TestSilentDiallersAreClosed(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
-		r := l.relay("relay", newKey(t, ""), &Server{PrefaceTimeout: 2 * time.Second, MaxPrefaces: 3 * prefaceShare})
+		r := l.relay("relay", newKey(t, ""), &Server{PrefaceTimeout: 2 * time.Second, MaxPrefacesPerAddress: 3})
 		began := time.Now()
 		for i := range 5 {
 			conn, err := l.net.Dial(t.Context(), "stranger", r.addr)

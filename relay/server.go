@@ -25,12 +25,17 @@ const (
 	DefaultMaxLinks           = 16384
 	DefaultMaxLinksPerAddress = 256
 	DefaultMaxPrefaces        = 1024
+	DefaultMaxHTTP            = 1024
 	DefaultMaxLearnedPeers    = 64
 	DefaultPrefaceTimeout     = 5 * time.Second
 	DefaultHandshakeTimeout   = 10 * time.Second
 
 	DefaultRequestsPerSecond      = control.RequestsPerSecond
 	DefaultRegistrationsPerSecond = 1
+
+	DefaultRequestsPerSecondPerAddress      = 1000
+	DefaultRegistrationsPerSecondPerAddress = 64
+	DefaultSTUNPerAddress                   = 512
 )
 
 // A Host is a node that can be a relay: an overlay.Node.
@@ -92,10 +97,17 @@ type Server struct {
 	// its nodes behind one address. Zero: 256. Negative: no limit, for a relay
 	// behind a proxy that hides the addresses.
 	MaxLinksPerAddress int
-	// MaxPrefaces is how many conns may be in their first bytes at one time;
-	// further ones are closed at once. A sixteenth of it may come from one
-	// address. Zero: 1024.
+	// MaxPrefaces is how many conns may be in their first bytes at one time, a
+	// round trip for each that is honest. Further ones are closed at once, without
+	// a word: nothing is known about them yet, and nothing shall be spent on them.
+	// Zero: 1024. Negative: no limit.
 	MaxPrefaces int
+	// MaxPrefacesPerAddress is how many of them may come from one address, of
+	// which MaxLinksPerAddress says what it is, so that one attacker does not keep
+	// others out. It is as large as that by default, so that all nodes of an
+	// address may come back in the same moment after the relay was away. Zero: a
+	// quarter of MaxPrefaces, thus 256. Negative: no limit.
+	MaxPrefacesPerAddress int
 	// PrefaceTimeout is how long a dialler has for its first bytes. Zero: 5 s.
 	PrefaceTimeout time.Duration
 	// HandshakeTimeout is how long a link may be without a session that proves
@@ -106,9 +118,15 @@ type Server struct {
 	// /healthz, /readyz, /metrics and /link. Close waits for it; the contexts of
 	// its requests end before. Nil: there are no others.
 	Handler http.Handler
-	// MaxHTTP is how many HTTP conns may be open; WebSockets count as links. A
-	// quarter of it may come from one address. Zero: 256. Negative: no limit.
+	// MaxHTTP is how many HTTP conns may be open; WebSockets count as links, and
+	// until they are links as HTTP. Further ones are answered with status 503.
+	// Zero: 1024. Negative: no limit.
 	MaxHTTP int
+	// MaxHTTPPerAddress is how many of them may come from one address, so that one
+	// attacker does not keep others out. It suffices for all nodes of an address
+	// that come back over WebSockets in the same moment. Zero: a quarter of
+	// MaxHTTP, thus 256. Negative: no limit.
+	MaxHTTPPerAddress int
 	// MetricsFrom are the addresses that may read /metrics. Nil: loopback
 	// addresses.
 	MetricsFrom []netip.Prefix
@@ -126,6 +144,28 @@ type Server struct {
 	// registers when it comes and when its addresses change. Zero: 1. Negative: no
 	// limit.
 	RegistrationsPerSecond int
+	// RequestsPerSecondPerAddress is how many requests other than registrations are
+	// answered each second for all nodes of one address together, and twice as many
+	// at once, so that somebody with many nodes costs as little as one with some. A
+	// request waits up to two seconds for its turn; then it is refused, and the node
+	// asks again later. The default is what twenty nodes may ask at most, and leaves
+	// 256 nodes of one address, MaxLinksPerAddress, seven each when they come back at
+	// once. It does not hold for links of Proxies that do not say for whom they are,
+	// nor if MaxLinksPerAddress is negative. Zero: 1000. Negative: no limit.
+	RequestsPerSecondPerAddress int
+	// RegistrationsPerSecondPerAddress is the same for registrations, 20 times as
+	// many at once: all relays check the signature of each, some 70 microseconds.
+	// The default costs each less than a hundredth of a core, and leaves 256 nodes of
+	// one address five each when they come back at once. Zero: 64. Negative: no
+	// limit.
+	RegistrationsPerSecondPerAddress int
+	// STUNPerAddress is how many STUN requests of one address are answered on each
+	// socket in 10 s; others are not answered, which is how STUN tells to ask again
+	// later. The sender of a request can be forged: it is how many answers, of at
+	// most three times the request's length, somebody can have sent to an address.
+	// The default is twice what 256 nodes of one address ask when all begin at once;
+	// to keep their mappings they ask up to 256. Zero: 512. Negative: no limit.
+	STUNPerAddress int
 
 	// BytesPerSecond and PacketsPerSecond limit what is forwarded for each
 	// node. What is beyond is dropped, and the node is told. Zero: no limit.

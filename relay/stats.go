@@ -13,7 +13,7 @@ type Stats struct {
 	HTTP     int // conns that speak HTTP
 
 	Accepted       uint64 // links
-	RefusedAddress uint64 // conns closed at once: too many in their first bytes
+	RefusedAddress uint64 // conns closed at once: MaxPrefaces or MaxPrefacesPerAddress reached
 	RefusedPreface uint64 // no complete preface, too slow, or of another version
 	// RefusedProtocol counts conns that spoke neither the link protocol nor HTTP.
 	RefusedProtocol uint64
@@ -28,7 +28,7 @@ type Stats struct {
 	Handshakes session.Handshakes
 
 	HTTPRequests uint64
-	RefusedHTTP  uint64 // conns closed because MaxHTTP, or an address's part of it, was reached
+	RefusedHTTP  uint64 // conns closed because MaxHTTP or MaxHTTPPerAddress was reached
 
 	STUNAnswered  uint64 // requests for the own address, over UDP
 	STUNMalformed uint64 // packets that were no such requests, without an answer
@@ -36,8 +36,11 @@ type Stats struct {
 
 	AcceptErrors     uint64 // of listeners
 	ControlMalformed uint64 // control streams that broke the protocol
-	RefusedMesh      uint64 // streams of the backbone from nodes that are no relays
-	BadDatagrams     uint64 // datagrams of the backbone that hold no frame
+	// LimitedRequests and LimitedRegistrations count what was refused because of
+	// RequestsPerSecondPerAddress and RegistrationsPerSecondPerAddress.
+	LimitedRequests, LimitedRegistrations uint64
+	RefusedMesh                           uint64 // streams of the backbone from nodes that are no relays
+	BadDatagrams                          uint64 // datagrams of the backbone that hold no frame
 
 	LearnedDials   uint64 // attempts at addresses that relays give as their own
 	LearnedWrong   uint64 // of which another node was there
@@ -70,30 +73,32 @@ func (s *Server) Stats() Stats {
 		Backbone: backbone,
 		Peers:    s.PeerStatus(), Relays: s.Relays(),
 		Links: links, Nodes: nodes, Prefaces: prefaces,
-		Accepted:         r.stats.accepted.Load(),
-		RefusedAddress:   r.stats.refusedAddress.Load(),
-		RefusedPreface:   r.stats.refusedPreface.Load(),
-		RefusedNetwork:   r.stats.refusedNetwork.Load(),
-		RefusedBusy:      r.stats.refusedBusy.Load(),
-		Unproven:         r.stats.unproven.Load(),
-		NotAllowed:       r.stats.notAllowed.Load(),
-		Conflicts:        r.stats.conflicts.Load(),
-		RefusedProtocol:  r.web.stats.refusedProtocol.Load(),
-		HTTP:             r.web.places.taken(),
-		HTTPRequests:     r.web.stats.requests.Load(),
-		RefusedHTTP:      r.web.stats.refusedHTTP.Load(),
-		STUNAnswered:     r.stun.answered.Load(),
-		STUNMalformed:    r.stun.malformed.Load(),
-		STUNLimited:      r.stun.limited.Load(),
-		AcceptErrors:     r.stats.acceptErrors.Load(),
-		ControlMalformed: r.stats.controlMalformed.Load(),
-		RefusedMesh:      r.stats.refusedMesh.Load(),
-		BadDatagrams:     r.stats.badDatagrams.Load(),
-		Handshakes:       r.Endpoint.Handshakes(),
-		LearnedDials:     r.stats.learnedDials.Load(),
-		LearnedWrong:     r.stats.learnedWrong.Load(),
-		LearnedSkipped:   int(r.stats.learnedSkipped.Load()),
-		Forwarded:        moved.Forwarded, ForwardedBytes: moved.ForwardedBytes,
+		Accepted:             r.stats.accepted.Load(),
+		RefusedAddress:       r.stats.refusedAddress.Load(),
+		RefusedPreface:       r.stats.refusedPreface.Load(),
+		RefusedNetwork:       r.stats.refusedNetwork.Load(),
+		RefusedBusy:          r.stats.refusedBusy.Load(),
+		Unproven:             r.stats.unproven.Load(),
+		NotAllowed:           r.stats.notAllowed.Load(),
+		Conflicts:            r.stats.conflicts.Load(),
+		RefusedProtocol:      r.web.stats.refusedProtocol.Load(),
+		HTTP:                 r.web.places.taken(),
+		HTTPRequests:         r.web.stats.requests.Load(),
+		RefusedHTTP:          r.web.stats.refusedHTTP.Load(),
+		STUNAnswered:         r.stun.answered.Load(),
+		STUNMalformed:        r.stun.malformed.Load(),
+		STUNLimited:          r.stun.limited.Load(),
+		AcceptErrors:         r.stats.acceptErrors.Load(),
+		ControlMalformed:     r.stats.controlMalformed.Load(),
+		LimitedRequests:      r.stats.limitedRequests.Load(),
+		LimitedRegistrations: r.stats.limitedRegistrations.Load(),
+		RefusedMesh:          r.stats.refusedMesh.Load(),
+		BadDatagrams:         r.stats.badDatagrams.Load(),
+		Handshakes:           r.Endpoint.Handshakes(),
+		LearnedDials:         r.stats.learnedDials.Load(),
+		LearnedWrong:         r.stats.learnedWrong.Load(),
+		LearnedSkipped:       int(r.stats.learnedSkipped.Load()),
+		Forwarded:            moved.Forwarded, ForwardedBytes: moved.ForwardedBytes,
 		Throttled: moved.DroppedThrottled, DroppedQueue: moved.DroppedQueue,
 		Directory: r.directory.Stats(),
 	}

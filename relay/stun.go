@@ -15,10 +15,8 @@ import (
 // What STUN (RFC 8489) may cost. An answer is never longer than three times
 // the request, so that the relay is of little use to who forges senders.
 const (
-	// stunPerWindow is how many requests of one address are answered in a
-	// stunWindow. A node asks once for each of its sockets, and now and then.
-	stunPerWindow = 20
-	stunWindow    = 10 * time.Second
+	// stunWindow is the time in which Server.STUNPerAddress requests are answered.
+	stunWindow = 10 * time.Second
 	// stunPerSecond bounds all answers, stunBurst those at once.
 	stunPerSecond = 5000
 	stunBurst     = 1000
@@ -63,7 +61,7 @@ func (s *Server) serveSTUN(pc, other net.PacketConn) error {
 	}
 	defer s.untrack(pc)
 	var pause acceptPause
-	responder := newStunResponder(pc, other)
+	responder := newStunResponder(pc, other, r.stunPerAddress)
 	b := make([]byte, maxSTUN)
 	for {
 		n, from, err := pc.ReadFrom(b)
@@ -111,20 +109,22 @@ type stunResponder struct {
 	seed              maphash.Seed
 	all               *rate.Limiter
 	began             time.Time
+	perAddress        int // answers in a stunWindow; negative: no limit
 	buckets           []stunBucket
 }
 
 // A stunBucket counts the answers in the window of that number.
 type stunBucket struct{ window, count uint32 }
 
-func newStunResponder(pc, other net.PacketConn) *stunResponder {
+func newStunResponder(pc, other net.PacketConn, perAddress int) *stunResponder {
 	return &stunResponder{
-		pc:      pc,
-		other:   other,
-		seed:    maphash.MakeSeed(),
-		all:     rate.NewLimiter(stunPerSecond, stunBurst),
-		began:   time.Now(),
-		buckets: make([]stunBucket, stunBuckets),
+		pc:         pc,
+		other:      other,
+		perAddress: perAddress,
+		seed:       maphash.MakeSeed(),
+		all:        rate.NewLimiter(stunPerSecond, stunBurst),
+		began:      time.Now(),
+		buckets:    make([]stunBucket, stunBuckets),
 	}
 }
 
@@ -135,7 +135,7 @@ func (s *stunResponder) allow(addr string, now time.Time) bool {
 	if bucket.window != window {
 		*bucket = stunBucket{window: window}
 	}
-	if bucket.count >= stunPerWindow || !s.all.AllowN(now, 1) {
+	if exceeds(int(bucket.count), s.perAddress) || !s.all.AllowN(now, 1) {
 		return false
 	}
 	bucket.count++

@@ -31,7 +31,7 @@ func TestSTUNSaysWhereARequestComesFrom(t *testing.T) {
 			"bare":        binding(t),
 			"fingerprint": binding(t, stun.NewSoftware("x"), stun.Fingerprint),
 		} {
-			b, ok := newStunResponder(nil, nil).answer(request, from)
+			b, ok := newStunResponder(nil, nil, DefaultSTUNPerAddress).answer(request, from)
 			if !ok {
 				t.Fatalf("%s, %s: no answer", addr, name)
 			}
@@ -55,7 +55,7 @@ func TestSTUNSaysWhereARequestComesFrom(t *testing.T) {
 
 func TestSTUNSaysWhatItDoesNotKnow(t *testing.T) {
 	request := binding(t, stun.RawAttribute{Type: 0x0003, Value: []byte{0, 0, 0, 6}}) // CHANGE-REQUEST of RFC 5780
-	b, ok := newStunResponder(nil, nil).answer(request, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 1})
+	b, ok := newStunResponder(nil, nil, DefaultSTUNPerAddress).answer(request, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 1})
 	answer := &stun.Message{Raw: b}
 	var code stun.ErrorCodeAttribute
 	var unknown stun.UnknownAttributes
@@ -83,14 +83,15 @@ func TestWhatIsNoSTUNRequestIsNotAnswered(t *testing.T) {
 		"nothing": {}, "text": []byte("hello, is anybody there?"), "broken fingerprint": broken, "trailing bytes": long,
 		"length": short, "response": response, "indication": indication, "cookie": cookie, "half": binding(t)[:19],
 	} {
-		if answer, ok := newStunResponder(nil, nil).answer(b, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7)}); ok {
+		if answer, ok := newStunResponder(nil, nil, DefaultSTUNPerAddress).answer(b, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7)}); ok {
 			t.Errorf("%s: answered with %x", name, answer)
 		}
 	}
 }
 
 func TestSTUNAnswersAreLimited(t *testing.T) {
-	s := newStunResponder(nil, nil)
+	const perWindow = 20
+	s := newStunResponder(nil, nil, perWindow)
 	now := s.began
 	allowed := func(addr string, n int) (allowed int) {
 		for range n {
@@ -100,11 +101,11 @@ func TestSTUNAnswersAreLimited(t *testing.T) {
 		}
 		return allowed
 	}
-	if got := allowed("192.0.2.7", 100); got != stunPerWindow {
+	if got := allowed("192.0.2.7", 100); got != perWindow {
 		t.Errorf("%d answers to one address at once", got)
 	}
 	now = now.Add(stunWindow)
-	if got := allowed("192.0.2.7", 100); got != stunPerWindow {
+	if got := allowed("192.0.2.7", 100); got != perWindow {
 		t.Errorf("%d answers in the next window", got)
 	}
 	now = now.Add(stunWindow)
@@ -118,7 +119,8 @@ func TestSTUNAnswersAreLimited(t *testing.T) {
 }
 
 func TestServePacket(t *testing.T) {
-	p := newPort(t, &Server{})
+	const perWindow = 20
+	p := newPort(t, &Server{STUNPerAddress: perWindow})
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -132,11 +134,11 @@ func TestServePacket(t *testing.T) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	_, _ = conn.Write([]byte("nonsense"))
-	for range stunPerWindow + 5 {
+	for range perWindow + 5 {
 		_, _ = conn.Write(binding(t))
 	}
 	b := make([]byte, 1500)
-	for i := range stunPerWindow {
+	for i := range perWindow {
 		n, err := conn.Read(b)
 		if err != nil {
 			t.Fatalf("answer %d: %v", i, err)
@@ -153,7 +155,7 @@ func TestServePacket(t *testing.T) {
 	if err := <-served; err != ErrServerClosed {
 		t.Errorf("ServePacket: %v", err)
 	}
-	if s := p.Stats(); s.STUNAnswered != stunPerWindow || s.STUNMalformed != 1 {
+	if s := p.Stats(); s.STUNAnswered != perWindow || s.STUNMalformed != 1 {
 		t.Errorf("stats %+v", s)
 	}
 	if err := p.ServePacket(pc); err != ErrServerClosed {
@@ -240,7 +242,7 @@ func FuzzSTUN(f *testing.F) {
 		f.Fatal(err)
 	}
 	defer pc.Close()
-	s := newStunResponder(pc, pc)
+	s := newStunResponder(pc, pc, DefaultSTUNPerAddress)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		answer, ok := s.answer(b, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 4})
 		if ok && (len(answer) > stunAmplification*len(b) || string(answer[8:20]) != string(b[8:20])) {

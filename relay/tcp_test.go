@@ -216,7 +216,7 @@ func (a textAddr) Network() string { return "test" }
 func (a textAddr) String() string  { return string(a) }
 
 func TestAdmissionForgetsAddressesThatLeft(t *testing.T) {
-	a := newAdmission(-1, -1, 64)
+	a := newAdmission(-1, -1, 64, -1)
 	var slots []*slot
 	for range 3 {
 		s := a.enter(textAddr("192.0.2.1:1"))

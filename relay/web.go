@@ -23,10 +23,6 @@ import (
 // The limits of HTTP on the relay's port. A request's head must come within
 // Server.PrefaceTimeout.
 const (
-	// DefaultMaxHTTP is Server.MaxHTTP if that is zero.
-	DefaultMaxHTTP = 256
-	// httpShare is the part of MaxHTTP that one address may take.
-	httpShare = 4
 	// httpReadTimeout and httpWriteTimeout bound a request with its body, and
 	// the answer, so that slow clients do not take all of MaxHTTP.
 	httpReadTimeout  = 30 * time.Second
@@ -38,7 +34,14 @@ const (
 	httpMaxHeader = 16 << 10
 	// httpStreams is how many requests an HTTP/2 conn may have at once.
 	httpStreams = 32
+	// httpBusyTimeout bounds how long a client beyond MaxHTTP has to take the
+	// answer that says so.
+	httpBusyTimeout = time.Second
 )
+
+// httpBusy is what a client beyond MaxHTTP is told.
+const httpBusy = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n" +
+	"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 36\r\n\r\ntoo many HTTP conns; try again later\n"
 
 // A web serves the HTTP on a relay's port.
 type web struct {
@@ -57,10 +60,11 @@ type web struct {
 type webCounters struct{ requests, refusedHTTP, refusedProtocol atomic.Uint64 }
 
 func newWeb(r *relay, s *Server) *web {
+	maxHTTP := cmp.Or(s.MaxHTTP, DefaultMaxHTTP)
 	w := &web{
 		relay:   r,
 		conns:   make(chan net.Conn),
-		places:  newQuota(cmp.Or(s.MaxHTTP, DefaultMaxHTTP)),
+		places:  newQuota(maxHTTP, share(s.MaxHTTPPerAddress, maxHTTP, DefaultMaxHTTP)),
 		proxies: s.Proxies,
 		metrics: s.MetricsFrom,
 		state:   s.Stats,
@@ -168,6 +172,8 @@ func (w *web) serve(conn net.Conn, first []byte) {
 	addr := addressOf(conn.RemoteAddr())
 	if !w.places.take(addr, w.proxies.has(addrOf(conn.RemoteAddr()))) {
 		w.stats.refusedHTTP.Add(1)
+		_ = conn.SetWriteDeadline(time.Now().Add(httpBusyTimeout))
+		_, _ = io.WriteString(conn, httpBusy)
 		_ = conn.Close()
 		return
 	}

@@ -74,6 +74,7 @@ networks apart. Other relays are the --peer of all networks that they serve.`,
 	f.StringSliceVar(&r.allow, "allow", nil, "`who` is served besides other relays: a node ID, a key, a name, or role:NAME; may be repeated (default all members of the network)")
 	f.DurationVar(&r.grace, "grace", defaultGrace, "how long nodes have to leave when the relay stops")
 	f.IntVar(&r.server.MaxLinks, "max-links", 0, fmt.Sprintf("how many links are accepted (default %d, negative: no limit)", relay.DefaultMaxLinks))
+	f.IntVar(&r.server.MaxLinksPerAddress, "max-links-per-address", 0, fmt.Sprintf("how many of them may come from one IPv4 address or IPv6 /64 network (default %d, negative: no limit for addresses)", relay.DefaultMaxLinksPerAddress))
 	f.IntVar(&r.server.BytesPerSecond, "bytes-per-second", 0, "how many bytes are forwarded for each node (default no limit)")
 	f.IntVar(&r.server.PacketsPerSecond, "packets-per-second", 0, "how many packets are forwarded for each node (default no limit)")
 	f.IntVar(&r.server.MaxLearnedPeers, "max-learned-peers", 0, fmt.Sprintf("how many relays are dialled that others tell of (default %d, negative: none)", relay.DefaultMaxLearnedPeers))

@@ -60,6 +60,7 @@ func (r *relayCommand) serveAlso(cmd *cobra.Command, first overlay.Config, name 
 		a.server.Host, a.server.Name, a.server.Version = node, node.Name(), version()
 		a.server.Peers, a.server.Addrs = r.server.Peers, r.server.Addrs
 		a.server.MaxLinks, a.server.MaxLearnedPeers, a.server.Proxies = r.server.MaxLinks, r.server.MaxLearnedPeers, r.server.Proxies
+		a.server.MaxLinksPerAddress = r.server.MaxLinksPerAddress
 		a.server.BytesPerSecond, a.server.PacketsPerSecond = r.server.BytesPerSecond, r.server.PacketsPerSecond
 		r.server.Others = append(r.server.Others, &a.server)
 		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "relay %s for the network %s, too; nodes join with %s=%s and that network's %s\n",

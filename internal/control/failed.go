@@ -16,6 +16,7 @@ const (
 	FailureStale                              // the relay knows a newer Register; Epoch says which
 	FailureFull                               // the relay has no room for another node
 	FailureConflict                           // another key holds this node ID
+	FailureBusy                               // too many ask this from the node's address; ask again later
 )
 
 // Failed answers any request that was not done. It is an error, which the

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// The rate at which a relay reads one node's requests, unless SetRate says
+// The rate at which a relay reads one node's requests, unless SetLimit says
 // another. A node that asks faster waits; it costs itself, not others.
 const (
 	RequestsPerSecond = 50
@@ -43,11 +43,9 @@ func NewServer(s Stream, h Handler) *Server {
 	return &Server{stream: s, handler: h, out: newOutbox(s), limit: rate.NewLimiter(RequestsPerSecond, RequestBurst)}
 }
 
-// SetRate sets how many requests are read each second and at once. It is called
-// before Serve.
-func (s *Server) SetRate(perSecond rate.Limit, burst int) {
-	s.limit = rate.NewLimiter(perSecond, burst)
-}
+// SetLimit sets how fast requests are read. Servers may have the same, one after
+// the other or at once. It is called before Serve.
+func (s *Server) SetLimit(l *rate.Limiter) { s.limit = l }
 
 // Serve answers requests until the stream ends or ctx does, and closes the
 // stream. It returns nil when the node closed it.

@@ -72,7 +72,7 @@ type Config struct {
 
 	// Limits on unfinished handshakes that others have begun: of all, in the name
 	// of one node, and from one address: that of a [Direct], or the origin of an
-	// [Originator]. What comes over a relay has no address. Zero: 1024, 8 and 64.
+	// [Originator]. What comes over a relay has no address. Zero: 1024, 8 and 256.
 	MaxHandshakes, MaxHandshakesPerNode, MaxHandshakesPerAddress int
 
 	MaxStreams      uint64 // concurrent streams that a peer may open; zero: 16384

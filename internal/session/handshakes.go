@@ -10,7 +10,7 @@ import (
 const (
 	DefaultMaxHandshakes           = 1024
 	DefaultMaxHandshakesPerNode    = 8
-	DefaultMaxHandshakesPerAddress = 64
+	DefaultMaxHandshakesPerAddress = 256
 )
 
 // An Originator is a path that knows who answers for the packets that come in on

@@ -68,7 +68,7 @@ func TestUnfinishedHandshakesAreLimited(t *testing.T) {
 		sources int        // in whose names the packets are
 		want    Handshakes // 1 is any number of refusals
 	}{
-		"one address":       {Config{}, 1, 200, Handshakes{Unfinished: 64, RefusedAddress: 1}},
+		"one address":       {Config{}, 1, 300, Handshakes{Unfinished: 256, RefusedAddress: 1}},
 		"two addresses":     {Config{MaxHandshakesPerAddress: 10}, 2, 200, Handshakes{Unfinished: 20, RefusedAddress: 1}},
 		"over a relay":      {Config{MaxHandshakes: 300}, 0, 400, Handshakes{Unfinished: 300, RefusedFull: 1}},
 		"one node":          {Config{}, 1, 1, Handshakes{Unfinished: 8, RefusedNode: 1}},

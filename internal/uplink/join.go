@@ -186,7 +186,10 @@ func (u *Uplink) register(ctx context.Context, client *control.Client, relay ide
 				return answer, err
 			}
 		}
-		answer, err = client.Register(ctx, m)
+		err = whileBusy(ctx, func() (err error) {
+			answer, err = client.Register(ctx, m)
+			return err
+		})
 		failed, ok := errors.AsType[*control.Failed](err)
 		if ok && failed.Code == control.FailureConflict {
 			u.set.event(Event{Kind: EventConflict, Addr: u.addr, Relay: relay, Err: err})

@@ -105,7 +105,12 @@ func (u *Uplink) Lookup(ctx context.Context, t identity.Target) ([]control.Recor
 	if client == nil {
 		return nil, &NoRelayError{Relays: []Status{status}}
 	}
-	return client.Lookup(ctx, t)
+	var records []control.Record
+	err := whileBusy(ctx, func() (err error) {
+		records, err = client.Lookup(ctx, t)
+		return err
+	})
+	return records, err
 }
 
 // kickDialer ends a pause between two attempts.
