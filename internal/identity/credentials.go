@@ -25,6 +25,7 @@ type Credentials struct {
 	key     *Key
 	network *Network
 	names   []string
+	revoked *Revocations
 
 	mu    sync.Mutex
 	roles []string         // guarded by mu
@@ -39,7 +40,7 @@ func NewCredentials(k *Key, n *Network, names []string) (*Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
-	c := &Credentials{key: k, network: n, names: names}
+	c := &Credentials{key: k, network: n, names: names, revoked: newRevocations(n)}
 	if g := n.grant; g != nil {
 		if err := g.covers(names, nil); err != nil {
 			return nil, fmt.Errorf("identity: %w", err)

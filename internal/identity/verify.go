@@ -33,8 +33,8 @@ var (
 // [tls.Config.VerifyPeerCertificate]) and returns who it is: an Ed25519 leaf,
 // issued in this network, valid now, and not this node's own; by the CA, or by
 // an invite whose certificate is the second, and with no name or role that the
-// invite does not give. The errors match [ErrNotMember], [ErrExpired],
-// [ErrSelf] or [ErrBadCertificate].
+// invite does not give; and whose key and invite are not revoked. The errors match
+// [ErrNotMember], [ErrExpired], [ErrSelf], [ErrRevoked] or [ErrBadCertificate].
 //
 // A certificate is public: that the peer also has its private key is for the
 // handshake to prove.
@@ -73,6 +73,9 @@ func (c *Credentials) VerifyPeer(rawCerts [][]byte) (Peer, error) {
 		}
 	}
 	if err := checkTimes(leaf, g, time.Now()); err != nil {
+		return Peer{}, err
+	}
+	if err := c.revoked.Check(peer); err != nil {
 		return Peer{}, err
 	}
 	return peer, nil
