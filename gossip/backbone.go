@@ -156,7 +156,7 @@ func (b *Backbone) newCore() (*core, error) {
 		key: cred.Key(), network: b.network, dir: b.dir,
 		grace: b.cfg.Grace, maxRelays: b.cfg.MaxRelays, maxPerRelay: b.cfg.MaxRecordsPerRelay,
 		nonce:   newNonce,
-		certify: cred.VerifyChain, leaf: cred.Chain,
+		certify: cred.VerifyChain, leaf: cred.Chain, revoked: cred.Revocations(),
 	}
 	return c, c.init(b.cfg.Addrs, time.Now())
 }

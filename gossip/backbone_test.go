@@ -45,6 +45,7 @@ type testRelay struct {
 	changes   chan gossip.Change
 	datagrams chan string
 	relays    chan struct{} // Relays has changed
+	revoked   *identity.Revocations
 }
 
 // newRelay starts a backbone on a transport; it is closed with the test.
@@ -57,7 +58,7 @@ func newRelay(t testing.TB, transport gossip.Transport) *testRelay {
 	r := &testRelay{
 		t: t, id: cred.Key().ID(), directory: gossip.NewDirectory(gossip.DirectoryConfig{}),
 		changes: make(chan gossip.Change, 1024), datagrams: make(chan string, 1024),
-		relays: make(chan struct{}, 1),
+		relays: make(chan struct{}, 1), revoked: cred.Revocations(),
 	}
 	var err error
 	r.Backbone, err = gossip.Start(gossip.Config{

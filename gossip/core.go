@@ -54,6 +54,10 @@ type core struct {
 	// leaf returns this relay's own.
 	leaf func() ([]byte, error)
 
+	// revoked are the network's revocations. Nil: there are none.
+	revoked    *identity.Revocations
+	revokedSum uint64 // of them, as of the last change or tick
+
 	grace         time.Duration
 	maxRelays     int
 	maxPerRelay   int
@@ -79,12 +83,13 @@ type core struct {
 // A relayState is a relay of which there is a record.
 type relayState struct {
 	relayRecord
-	since   time.Time // when it was first heard of
-	heard   time.Time // when its record came
-	gone    time.Time // when it was lost; zero while it can be reached
-	clash   bool      // another relay has its name
-	expired bool      // its records do not count any more
-	told    bool      // of the clash
+	peer    identity.Peer // as its certificate says
+	since   time.Time     // when it was first heard of
+	heard   time.Time     // when its record came
+	gone    time.Time     // when it was lost; zero while it can be reached
+	clash   bool          // another relay has its name
+	expired bool          // its records do not count any more
+	told    bool          // of the clash
 }
 
 // A penalty keeps a relay that lied from being asked.
@@ -198,6 +203,7 @@ func (c *core) forget(id identity.NodeID) {
 func (c *core) tick(now time.Time) {
 	c.ticked = now
 	c.dir.expire()
+	c.sumRevoked()
 	c.look(now)
 	if !now.Before(c.refresh) && !c.own.leaving {
 		if err := c.renew(now); err != nil {
@@ -231,11 +237,11 @@ func (c *core) onBroadcast(msg []byte, now time.Time) {
 	if r.byte() != kindItems {
 		return
 	}
-	nodes, relays := readItems(r)
+	nodes, relays, revoked := readItems(r)
 	if r.err != nil {
 		c.stats.Malformed++
 	}
-	c.take(nodes, relays, now)
+	c.take(nodes, relays, revoked, now)
 }
 
 // onUnicast takes a message that another relay sent to this one alone.
@@ -259,7 +265,8 @@ func (c *core) onUnicast(from Name, msg []byte, now time.Time) {
 }
 
 // take merges records, and returns how many of them nobody honest has sent.
-func (c *core) take(nodes []*signed, relays []*relayRecord, now time.Time) (bad int) {
+func (c *core) take(nodes []*signed, relays []*relayRecord, revoked [][]byte, now time.Time) (bad int) {
+	bad = c.takeRevocations(revoked, now) // first, since they decide on the others
 	for _, r := range relays {
 		if isLie(c.takeRelay(r, now)) {
 			bad++
@@ -274,9 +281,10 @@ func (c *core) take(nodes []*signed, relays []*relayRecord, now time.Time) (bad 
 }
 
 // isLie reports whether err refuses what an honest relay, which checks all that
-// it passes on, does not send. Clocks differ, so what has expired is no lie.
+// it passes on, does not send. Clocks differ, so what has expired is no lie;
+// nor is what was revoked, of which it may not have heard.
 func isLie(err error) bool {
-	return errors.Is(err, ErrSignature) || errors.Is(err, ErrNotCertified) && !errors.Is(err, identity.ErrExpired)
+	return errors.Is(err, ErrSignature) || errors.Is(err, ErrNotCertified) && !errors.Is(err, identity.ErrExpired) && !errors.Is(err, identity.ErrRevoked)
 }
 
 // takeRelay merges a relay's record.
@@ -308,7 +316,7 @@ func (c *core) takeRelay(r *relayRecord, now time.Time) error {
 	} else if !slices.Equal(known.addrs, r.addrs) {
 		c.relaysChanged = true
 	}
-	known.relayRecord, known.heard = *r, now
+	known.relayRecord, known.peer, known.heard = *r, peer, now
 	c.look(now)
 	return nil
 }
@@ -425,7 +433,7 @@ func (c *core) takeNode(s *signed, now time.Time) error {
 var errUnknownRelay = errors.New("gossip: a record of a relay that is not known")
 
 // verify checks the signatures of a record. unnamed says that the certificate
-// is right but not valid now, so that the node is not to be found by its names.
+// is right but not valid now, or revoked, so that the node is not to be found by its names.
 func (c *core) verify(s *signed, relay identity.PublicKey) (unnamed bool, err error) {
 	if err := s.verify(c.network); err != nil {
 		return false, err
@@ -439,7 +447,7 @@ func (c *core) verify(s *signed, relay identity.PublicKey) (unnamed bool, err er
 		return false, nil
 	}
 	peer, err := c.certify(s.certificate)
-	if errors.Is(err, identity.ErrExpired) || errors.Is(err, identity.ErrSelf) {
+	if errors.Is(err, identity.ErrExpired) || errors.Is(err, identity.ErrSelf) || errors.Is(err, identity.ErrRevoked) {
 		return true, nil // who issued it is right
 	}
 	if err != nil || peer.Key != s.Key {

@@ -48,7 +48,7 @@ func sample(t testing.TB) [][]byte {
 func TestRecordsReadBackWhatWasWritten(t *testing.T) {
 	items := sample(t)[0]
 	r := &reader{b: items[1:]}
-	nodes, relays := readItems(r)
+	nodes, relays, _ := readItems(r)
 	if r.err != nil || len(nodes) != 2 || len(relays) != 1 || nodes[0].departed || !nodes[1].departed {
 		t.Fatalf("%d nodes, %d relays, %v", len(nodes), len(relays), r.err)
 	}
@@ -81,7 +81,7 @@ func TestADepartureSaysHowTheNodeLeft(t *testing.T) {
 		s := invent(1, relay.Public().ID())
 		s.depart(simNetwork, relay, hungUp)
 		r := &reader{b: appendNode(nil, s)}
-		nodes, _ := readItems(r)
+		nodes, _, _ := readItems(r)
 		if r.err != nil || len(nodes) != 1 || !nodes[0].departed || nodes[0].hungUp != hungUp {
 			t.Fatalf("hung up %v: read %+v, %v", hungUp, nodes, r.err)
 		}
@@ -158,9 +158,10 @@ func FuzzMessages(f *testing.F) {
 // FuzzItems compares what was read with what that writes.
 func FuzzItems(f *testing.F) {
 	f.Add(sample(f)[0][1:])
+	f.Add(append([]byte{itemRevocation, 2, 7: 0, 8: 9, 16: 0}, make([]byte, identity.SignatureSize)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := &reader{b: b}
-		nodes, relays := readItems(r)
+		nodes, relays, _ := readItems(r)
 		if r.err != nil && !errors.Is(r.err, errMalformed) {
 			t.Errorf("error %v", r.err)
 		}

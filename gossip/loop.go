@@ -21,6 +21,7 @@ type loop struct {
 	*Backbone
 	core          *core
 	lastBroadcast time.Time
+	toldRevoked   uint64 // version of the revocations that were broadcast
 }
 
 // A view is what others see of the core. It is never changed.
@@ -37,7 +38,9 @@ func (b *Backbone) run(l *loop) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		revoked := l.tellRevoked(time.Now())
 		select {
+		case <-revoked:
 		case <-b.ctx.Done():
 			l.broadcastDirty(time.Now())
 			l.core.leave(time.Now())

@@ -35,8 +35,9 @@ const digestLen = 1 + 8 + 8 + buckets*(4+8)
 
 // Types of items, their first byte.
 const (
-	itemNode  = 1
-	itemRelay = 2
+	itemNode       = 1
+	itemRelay      = 2
+	itemRevocation = 3
 )
 
 // lastID is the answer's last ID when there is nothing left to ask for.
@@ -50,7 +51,7 @@ func appendRelay(b []byte, r *relayRecord) []byte { return r.append(append(b, it
 
 // readItems reads items to the end of r; records that came before an error are
 // good.
-func readItems(r *reader) (nodes []*signed, relays []*relayRecord) {
+func readItems(r *reader) (nodes []*signed, relays []*relayRecord, revoked [][]byte) {
 	for r.more() {
 		switch t := r.byte(); t {
 		case itemNode:
@@ -61,11 +62,15 @@ func readItems(r *reader) (nodes []*signed, relays []*relayRecord) {
 			if rec := readRelay(r); rec != nil {
 				relays = append(relays, rec)
 			}
+		case itemRevocation:
+			if b := readRevocation(r); b != nil {
+				revoked = append(revoked, b)
+			}
 		default:
 			r.fail("item of type %d", t)
 		}
 	}
-	return nodes, relays
+	return nodes, relays, revoked
 }
 
 // A digest says what a relay knows, in 12 KiB.
@@ -162,6 +167,8 @@ type answer struct {
 	upto   identity.NodeID // the last ID of the range that it covers
 	nodes  []*signed
 	relays []*relayRecord
+
+	revoked [][]byte
 }
 
 // answerHead begins an answer; items follow.
@@ -175,7 +182,7 @@ func readAnswer(r *reader) *answer {
 	if r.err != nil {
 		return nil
 	}
-	a.nodes, a.relays = readItems(r)
+	a.nodes, a.relays, a.revoked = readItems(r)
 	return a
 }
 

@@ -29,9 +29,10 @@ func makeDigest(self identity.NodeID, relaySum uint64, dir *Directory) []byte {
 	return d.append(make([]byte, 0, digestLen))
 }
 
-// relaySum identifies the relays that can be reached, this one included.
+// relaySum identifies the relays that can be reached, this one included, and
+// what is revoked.
 func (c *core) relaySum() uint64 {
-	sum := c.own.hash()
+	sum := c.own.hash() + c.revokedSum
 	for _, r := range c.relays {
 		if r.gone.IsZero() {
 			sum += r.hash()
@@ -154,7 +155,8 @@ func (c *core) onAnswer(a *answer, malformed bool, size int, now time.Time) {
 	c.stats.PulledBytes += uint64(size)
 	p.nonce, p.tries = 0, 0
 	before := c.relaySum() + c.stats.Merged
-	bad := c.take(a.nodes, a.relays, now)
+	revoked := c.revokedSum
+	bad := c.take(a.nodes, a.relays, a.revoked, now)
 	p.news = p.news || c.relaySum()+c.stats.Merged != before
 	if bad > 0 || malformed || !p.relays && a.upto < p.lo {
 		c.punish(p.from, now)
@@ -162,7 +164,7 @@ func (c *core) onAnswer(a *answer, malformed bool, size int, now time.Time) {
 		return
 	}
 	if p.relays {
-		p.relays = false
+		p.relays = c.revokedSum != revoked && len(a.revoked) >= maxToldRevocations // there may be more
 	} else {
 		p.advance(min(a.upto, p.hi))
 	}
@@ -210,12 +212,12 @@ func (c *core) onAsk(from Name, r *reader, now time.Time) {
 	if r.err != nil {
 		return
 	}
-	_, relays := readItems(r)
+	_, relays, _ := readItems(r)
 	if len(relays) > 1 {
 		relays = relays[:1]
 	}
-	c.take(nil, relays, now)
-	msg := appendRelay(answerHead(nonce, lastID), &c.own)
+	c.take(nil, relays, nil, now)
+	msg := c.appendRevocations(appendRelay(answerHead(nonce, lastID), &c.own))
 	for _, rel := range c.known() {
 		if !rel.gone.IsZero() {
 			continue

@@ -49,7 +49,8 @@ type Config struct {
 	Key *PrivateKey
 	// StateDir is the directory that holds the node's key, or will: see
 	// [LoadKey]. The node also keeps there, in relays.json, which relays others
-	// told it of, for the day on which none of Relays is there any more.
+	// told it of, for the day on which none of Relays is there any more; and in
+	// revocations, what it knows to be revoked.
 	StateDir string
 	// Name is a name by which others can dial the node: a DNS name such as
 	// "kv-1", without a ".weft" behind it. Empty: the node has only its ID and

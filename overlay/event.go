@@ -45,6 +45,8 @@ const (
 	// EventInviteExpired: the node's invite has expired, so that nobody talks to
 	// the node any more; Err says what to do.
 	EventInviteExpired = firstMemberEvent + 1
+	// EventRevoked: the node's key or its invite was revoked; Err says which.
+	EventRevoked = firstMemberEvent + 2
 )
 
 // firstPathEvent leaves room for more events of uplinks, and firstMemberEvent
@@ -79,6 +81,8 @@ func (k EventKind) String() string {
 		return "invite ending"
 	case EventInviteExpired:
 		return "invite expired"
+	case EventRevoked:
+		return "revoked"
 	}
 	return fmt.Sprintf("event %d", uint8(k))
 }
@@ -93,7 +97,7 @@ type Event struct {
 	From    string        // EventRelayMoved: address of the relay before, empty for the first; about a peer: the path before
 	Grace   time.Duration // EventRelayGoingAway: zero if the relay did not say; EventInviteEnding
 	Dropped uint64        // EventThrottled
-	Err     error         // EventRelayDown, EventIDConflict, EventInviteExpired
+	Err     error         // EventRelayDown, EventIDConflict, EventInviteExpired, EventRevoked
 
 	Peer   NodeID // zero if the event is not about a peer
 	Path   string // to Peer, in words as in [PeerStatus]

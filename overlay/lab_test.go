@@ -37,6 +37,7 @@ type lab struct {
 	host   *Node
 	server *relay.Server
 	secret string // of the relay's network, which is open without
+	state  string // the relay's state directory; key is used without
 	wg     sync.WaitGroup
 	nodes  []*Node
 }
@@ -71,7 +72,11 @@ func newKey(t testing.TB) *PrivateKey {
 // startRelay starts the relay, or a new one in its place.
 func (l *lab) startRelay() {
 	l.t.Helper()
-	l.host = l.newNode("relay", Config{Open: l.secret == "", Secret: l.secret, Key: l.key})
+	cfg := Config{Open: l.secret == "", Secret: l.secret, Key: l.key}
+	if l.state != "" {
+		cfg.Key, cfg.StateDir = nil, l.state
+	}
+	l.host = l.newNode("relay", cfg)
 	l.server = &relay.Server{Host: l.host}
 	ln, err := l.net.Listen(relayAddr)
 	if err != nil {

@@ -3,6 +3,7 @@ package overlay
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -24,6 +25,10 @@ type warden struct {
 	own   *identity.Invite
 	saids int // what was said about the own invite: 1 that it ends, 2 that it has
 
+	revoked *identity.Revocations
+	file    *revocationFile // nil: revocations are not kept over restarts
+	told    bool            // that the node itself is revoked
+
 	mu      sync.Mutex
 	watched map[ending]identity.Peer // sessions and links, and who is at the other end; some have ended
 	prune   int                      // how many there may be before those that have ended are dropped
@@ -43,6 +48,11 @@ func (n *Node) watchMembership() {
 	w := &warden{
 		node: n, kick: make(chan struct{}, 1), own: n.credentials.Network().Invite(),
 		watched: make(map[ending]identity.Peer), prune: minPrune,
+		revoked: n.credentials.Revocations(),
+	}
+	if dir := n.cfg.StateDir; dir != "" {
+		w.file = &revocationFile{path: filepath.Join(dir, revocationsFile)}
+		w.recall()
 	}
 	n.hooks.Watch(w)
 	n.wg.Go(w.run)
@@ -67,7 +77,7 @@ func (w *warden) watch(e ending, peer identity.Peer) {
 		w.pruneLocked()
 		w.prune = max(2*len(w.watched), minPrune)
 	}
-	if peer.Invite != 0 {
+	if peer.Invite != 0 || w.revoked.Check(peer) != nil {
 		w.look()
 	}
 }
@@ -96,13 +106,18 @@ func (w *warden) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		_, _, more := w.revoked.After(0, 0)
+		w.remember()
 		select {
 		case <-timer.C:
 		case <-w.kick:
+		case <-more:
 		case <-w.node.ctx.Done():
+			w.remember()
 			return
 		}
 		now := time.Now()
+		w.accuse(now)
 		next := w.expel(now)
 		if due := w.speak(now); !due.IsZero() && (next.IsZero() || due.Before(next)) {
 			next = due
@@ -148,7 +163,7 @@ func (w *warden) membership(peer identity.Peer, now time.Time) error {
 	if peer.Invite != 0 && now.After(peer.InviteExpires) {
 		return &identity.InviteExpiredError{Invite: peer.Invite, Expired: peer.InviteExpires}
 	}
-	return nil
+	return w.revoked.Check(peer)
 }
 
 // all returns what has not ended.

@@ -125,7 +125,10 @@ func New(cfg Config) (*Node, error) {
 		Memory:       cfg.relayMemory(credentials.Network().ID()),
 		OnChange:     n.direct.changed,
 		OnEvent:      n.events.told,
-		Logger:       n.log,
+
+		OnRevocations: n.learnRevocations,
+
+		Logger: n.log,
 	}, n.sw, n.ep)
 	n.lan = n.openLAN()
 	n.direct.start()

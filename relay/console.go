@@ -24,6 +24,9 @@ type console struct {
 
 	mu     sync.Mutex
 	server *control.Server // of the present stream; nil before the first
+
+	told    uint64          // the version of the revocations that the node has been told of
+	telling *control.Server // of a goroutine that tells more
 }
 
 var _ control.Handler = (*console)(nil)
@@ -120,8 +123,9 @@ func (t *turn) end() {
 // use makes server the present one.
 func (c *console) use(server *control.Server) {
 	c.mu.Lock()
-	c.server = server
+	c.server, c.told = server, 0
 	c.mu.Unlock()
+	c.catchUp()
 	c.relay.mu.Lock()
 	leaving := c.relay.leaving
 	c.relay.mu.Unlock()

@@ -145,6 +145,7 @@ func (r *relay) begin(s *Server) {
 		OnThrottled: r.throttler(s),
 	})
 	r.spawn(r.stayListed)
+	r.spawn(r.tellRevoked)
 	if r.backbone != nil {
 		r.spawn(r.tellRelays)
 		if limit := cmp.Or(s.MaxLearnedPeers, DefaultMaxLearnedPeers); limit > 0 {

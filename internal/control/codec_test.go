@@ -35,6 +35,9 @@ var samples = []Message{
 	&GoingAway{GraceMillis: 5000},
 	&Relays{Relays: []Relay{{ID: 7, Addrs: []string{"192.0.2.7:9999", "relay.example.org:9999"}}}},
 	&Relays{},
+	&Revoke{Revocations: [][]byte{{1, 2, 3}, {4}}},
+	&Revoked{},
+	&Revocations{Revocations: [][]byte{{5, 6}}},
 }
 
 func TestMessagesSurviveTheWire(t *testing.T) {
@@ -172,6 +175,8 @@ func TestMessagesBeyondTheLimitsAreNotSent(t *testing.T) {
 		&Register{Signature: []byte{1}},
 		&Register{Certificate: make([]byte, MaxCertificate+1)},
 		&Relays{Relays: make([]Relay, MaxRelays+1)},
+		&Revoke{Revocations: make([][]byte, MaxRevocations+1)},
+		&Revocations{Revocations: [][]byte{make([]byte, identity.MaxRevocation+1)}},
 	} {
 		if _, err := encode(1, m); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%T: got %v, want ErrMalformed", m, err)

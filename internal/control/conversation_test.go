@@ -19,6 +19,7 @@ type fakeHandler struct {
 	registered Register
 	records    []Record
 	err        error
+	revoked    [][]byte
 	block      chan struct{} // Observe waits for it to close, unless nil
 }
 
@@ -37,6 +38,11 @@ func (h *fakeHandler) Observe(ctx context.Context) (string, error) {
 		}
 	}
 	return "192.0.2.7:4000", h.err
+}
+
+func (h *fakeHandler) Revoke(_ context.Context, list [][]byte) error {
+	h.revoked = list
+	return h.err
 }
 
 // A conversation is a client and a server on one pipe.

@@ -21,9 +21,13 @@ const (
 	KindObserve    Kind = 6
 	KindObserved   Kind = 7
 	KindFailed     Kind = 8
+	KindRevoke     Kind = 9
+	KindRevoked    Kind = 10
 	KindThrottled  Kind = 64
 	KindGoingAway  Kind = 65
 	KindRelays     Kind = 66
+
+	KindRevocations Kind = 67
 )
 
 // Limits on what a message may hold. Longer ones are malformed.
@@ -71,6 +75,12 @@ func newMessage(k Kind) Message {
 		return new(Observed)
 	case KindFailed:
 		return new(Failed)
+	case KindRevoke:
+		return new(Revoke)
+	case KindRevoked:
+		return new(Revoked)
+	case KindRevocations:
+		return new(Revocations)
 	case KindThrottled:
 		return new(Throttled)
 	case KindGoingAway:

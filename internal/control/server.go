@@ -25,6 +25,8 @@ type Handler interface {
 	Lookup(ctx context.Context, m *Lookup) ([]Record, error)
 	// Observe returns the node's address as the relay sees it.
 	Observe(ctx context.Context) (string, error)
+	// Revoke takes what is revoked.
+	Revoke(ctx context.Context, revocations [][]byte) error
 }
 
 // A Server is a relay's side of one control stream.
@@ -111,6 +113,9 @@ func (s *Server) answer(ctx context.Context, e envelope) Message {
 		var addr string
 		addr, err = s.handler.Observe(ctx)
 		answer = &Observed{Addr: addr}
+	case *Revoke:
+		err = s.handler.Revoke(ctx, m.Revocations)
+		answer = &Revoked{}
 	default:
 		err = &Failed{Code: FailureUnsupported, Reason: "this relay does not know the request"}
 	}
@@ -142,6 +147,18 @@ func (s *Server) Push(m Message) {
 	if err != nil || !s.out.tryPut(b) {
 		s.dropped.Add(1)
 	}
+}
+
+// Tell is Push, but waits for a node that is slow, until ctx or the stream ends.
+// It returns false when the message cannot be sent any more.
+func (s *Server) Tell(ctx context.Context, m Message) bool {
+	b, err := encode(0, m)
+	if err != nil {
+		s.dropped.Add(1)
+		return false
+	}
+	sent, err := s.out.put(ctx, b)
+	return sent && err == nil
 }
 
 // Dropped returns how many messages Push has dropped.

@@ -108,7 +108,7 @@ func (s *Revocations) After(version uint64, limit int) (list [][]byte, upto uint
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var found []revoked
-	if version < s.version {
+	if version < s.version && limit > 0 {
 		for _, e := range s.known {
 			if e.version > version && !e.ended(now) {
 				found = append(found, e)

@@ -255,3 +255,5 @@ func newTestSet(t *testing.T, cfg Config, relays map[string]*fakeRelay) (*Set, *
 	})
 	return s, c
 }
+
+func (r *fakeRelay) Revoke(context.Context, [][]byte) error { return nil }

@@ -38,6 +38,9 @@ type Config struct {
 	// OnChange is called after each change of Status. It must not block, and
 	// not call Close. May be nil.
 	OnChange func()
+	// OnRevocations is given what relays say is revoked, by several goroutines at
+	// once. It must not block, and not call Close. May be nil.
+	OnRevocations func(list [][]byte)
 	// OnEvent is told what happens, by several goroutines at once. It must not
 	// block, and not call Close. May be nil.
 	OnEvent func(Event)

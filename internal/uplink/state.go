@@ -133,5 +133,9 @@ func (u *Uplink) pushed(m control.Message) {
 		u.set.event(Event{Kind: EventThrottled, Addr: u.addr, Relay: relay, Dropped: more})
 	case *control.Relays:
 		u.set.learn(m)
+	case *control.Revocations:
+		if u.cfg.OnRevocations != nil {
+			u.cfg.OnRevocations(m.Revocations)
+		}
 	}
 }

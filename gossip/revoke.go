@@ -1,0 +1,118 @@
+package gossip
+
+import (
+	"errors"
+	"time"
+
+	"github.com/weftnet/weft/internal/identity"
+)
+
+// maxToldRevocations is how many revocations go in one message: some 50 KiB, so
+// that an answer has room for relays.
+const maxToldRevocations = 512
+
+// appendRevocation appends a revocation as an item.
+func appendRevocation(b, revocation []byte) []byte {
+	return append(append(b, itemRevocation), revocation...)
+}
+
+// readRevocation reads what follows the type of an item, which says itself how
+// long it is.
+func readRevocation(r *reader) []byte {
+	_, size, err := identity.ReadRevocation(r.b)
+	if err != nil {
+		r.fail("revocation: %v", err)
+		return nil
+	}
+	return r.take(size)
+}
+
+// takeRevocations keeps what the network's CA has signed. It looks at no more
+// than one in a message that is not good; then it returns 1.
+func (c *core) takeRevocations(list [][]byte, now time.Time) (bad int) {
+	if c.revoked == nil {
+		return 0
+	}
+	before := c.stats.Merged
+	for _, b := range list {
+		_, isNew, err := c.revoked.Add(b)
+		switch {
+		case errors.Is(err, identity.ErrBadRevocation):
+			c.stats.Forged++
+			bad = 1
+		case err != nil:
+			c.stats.Refused++
+		case isNew:
+			c.stats.Merged++
+		}
+		if bad > 0 {
+			break
+		}
+	}
+	if c.stats.Merged != before {
+		c.onRevoked(now)
+	}
+	return bad
+}
+
+// onRevoked takes note that more is revoked: a relay that is does not count any
+// more. Nodes leave the directory when their relays end their links.
+func (c *core) onRevoked(now time.Time) {
+	c.sumRevoked()
+	for id, r := range c.relays {
+		if c.revoked.Check(r.peer) != nil {
+			c.dir.turn(id, live, expired, c.changed)
+			c.forget(id)
+			c.relaysChanged = true
+		}
+	}
+	c.tellAt(now.Add(tellAfterNews))
+}
+
+// sumRevoked computes what the digest says of revocations.
+func (c *core) sumRevoked() {
+	if c.revoked != nil {
+		c.revokedSum = c.revoked.Sum()
+	}
+}
+
+// appendRevocations appends the revocations to an answer, as many as may be in
+// one: from a random one on, so that who asks again gets the others.
+func (c *core) appendRevocations(msg []byte) []byte {
+	if c.revoked == nil {
+		return msg
+	}
+	list, _, _ := c.revoked.After(0, identity.MaxRevocations)
+	if len(list) == 0 {
+		return msg
+	}
+	first := 0
+	if len(list) > maxToldRevocations {
+		first = int(c.nonce() % uint64(len(list)))
+	}
+	for i := range min(len(list), maxToldRevocations) {
+		msg = appendRevocation(msg, list[(first+i)%len(list)])
+	}
+	return msg
+}
+
+// tellRevoked broadcasts the revocations that are new here, be it from nodes or
+// from other relays: those who have them already do not pass them on. It returns
+// what tells that there are more.
+func (l *loop) tellRevoked(now time.Time) (more <-chan struct{}) {
+	revoked := l.cfg.Credentials.Revocations()
+	for {
+		list, upto, more := revoked.After(l.toldRevoked, maxToldRevocations)
+		l.toldRevoked = upto
+		if len(list) == 0 {
+			return more
+		}
+		msg := []byte{kindItems}
+		for _, b := range list {
+			msg = appendRevocation(msg, b)
+		}
+		l.core.broadcast(msg)
+		l.core.onRevoked(now)
+		l.flush()
+	}
+}
