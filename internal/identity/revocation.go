@@ -120,7 +120,7 @@ func ReadRevocation(b []byte) (r Revocation, size int, err error) {
 	if len(b) == 0 {
 		return r, 0, fmt.Errorf("%w: it is empty", ErrBadRevocation)
 	}
-	subject := 0
+	var subject int
 	switch b[0] {
 	case revokeNode:
 		subject = len(r.Node)
