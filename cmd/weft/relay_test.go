@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/weftnet/weft/overlay"
 )
@@ -62,11 +63,17 @@ func TestRelayLimits(t *testing.T) {
 	startRelay(t, "--max-links", "1")
 	server, _ := startServer(t)
 	server.line()
-	_, stderr, code := weft(t, "get", "--timeout", "100ms", "http://files/")
-	if code != exitFailure || !strings.Contains(stderr, "it has as many links as it may have") {
-		t.Errorf("exit code %d, stderr %q", code, stderr)
+	const full = "it has as many links as it may have"
+	for timeout := 100 * time.Millisecond; ; timeout *= 2 { // until the relay has had the time to say so
+		_, stderr, code := weft(t, "get", "--timeout", timeout.String(), "http://files/")
+		if code == exitFailure && strings.Contains(stderr, full) {
+			break
+		}
+		if code != exitFailure || timeout > time.Minute {
+			t.Fatalf("with %v: exit code %d, stderr %q", timeout, code, stderr)
+		}
 	}
-	_, stderr, code = weft(t, "relay", "--open", "--bytes-per-second", "-1")
+	_, stderr, code := weft(t, "relay", "--open", "--bytes-per-second", "-1")
 	if code != exitUsage || !strings.Contains(stderr, "Say a positive limit") {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
