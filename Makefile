@@ -21,7 +21,7 @@ T ?= 30s
 # RUN selects tests by name: make test RUN=TestDial
 RUN ?=
 # TIMEOUT ends a package's tests that hang, with all stacks.
-TIMEOUT ?= 5m
+TIMEOUT ?= 10m
 
 # in_modules runs a command in each module, all of them even if one fails.
 in_modules = failed=0; for m in $(MODULES); do echo "== $$m: $(1)"; (cd $$m && $(1)) || failed=1; done; exit $$failed

@@ -16,7 +16,7 @@ import (
 // paths all the time. Not a byte may get lost, and in the end everybody who can
 // have a direct path has one.
 func TestRandomPaths(t *testing.T) {
-	eachSeed(t, 8, func(t *testing.T, seed uint64) { newTour(t, seed).run() })
+	eachSeed(t, 3, func(t *testing.T, seed uint64) { newTour(t, seed).run() })
 }
 
 // tourHosts are those that talk.

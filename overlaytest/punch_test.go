@@ -90,7 +90,7 @@ func TestPairsOfNATs(t *testing.T) {
 }
 
 func pairOfNATs(t *testing.T, c *cell, nats [2]NAT, want byte) {
-	eachSeed(t, 2, func(t *testing.T, seed uint64) {
+	eachSeed(t, 1, func(t *testing.T, seed uint64) {
 		c.tries++
 		if seed%2 == 1 {
 			nats[0], nats[1] = nats[1], nats[0]
@@ -228,7 +228,7 @@ func updateDocs(t *testing.T, table string) {
 	if !ok || !ok2 {
 		t.Fatalf("%s has no place for the table", file)
 	}
-	seeds := cmp.Or(os.Getenv("WEFT_SEEDS"), "2")
+	seeds := cmp.Or(os.Getenv("WEFT_SEEDS"), "1")
 	if _, err := strconv.Atoi(seeds); err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 // Every fifth schedule is mild: no process of a program dies, and no fault lasts
 // long, so that no conn may be lost.
 func TestRandomFaults(t *testing.T) {
-	eachSeed(t, 20, func(t *testing.T, seed uint64) { newChaos(t, seed).run() })
+	eachSeed(t, 10, func(t *testing.T, seed uint64) { newChaos(t, seed).run() })
 }
 
 // chaosHosts run the programs.
