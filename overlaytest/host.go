@@ -49,7 +49,7 @@ type process struct {
 
 // complete fills in what the lab knows better. l.mu is held.
 func (l *Lab) complete(name string, cfg overlay.Config, isRelay bool) overlay.Config {
-	if cfg.Secret == "" && !cfg.Open {
+	if cfg.Secret == "" && cfg.Invite == "" && !cfg.Open {
 		cfg.Secret, cfg.Open = l.cfg.Secret, l.cfg.Secret == ""
 		if cfg.Network == "" {
 			cfg.Network = l.cfg.Network

@@ -110,7 +110,7 @@ func (l *Lab) Node(host string, cfg overlay.Config) *overlay.Node {
 }
 
 // Start starts a node on a host of its own and does not wait for anything. In
-// cfg, no Relays means all relays that the lab has so far, no Secret and not
+// cfg, no Relays means all relays that the lab has so far, no Secret or Invite and not
 // Open the lab's network, no Name the host's name if it is fit to be one, and no
 // Key a new one, which the node keeps when it is restarted. DialLink,
 // ListenUDP and ListenLink must not be set. LinkAddr is for hosts that are placed.

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"github.com/weftnet/weft/gossip"
+	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/session"
 )
 
@@ -55,6 +56,7 @@ type Stats struct {
 	Throttled      uint64 // frames dropped because of BytesPerSecond and PacketsPerSecond
 	DroppedQueue   uint64 // frames dropped because a link's queue was full
 	Directory      gossip.DirectoryStats
+	Revocations    identity.RevocationStats
 }
 
 // Stats returns a snapshot, not taken at one instant.
@@ -95,6 +97,7 @@ func (s *Server) Stats() Stats {
 		RefusedMesh:          r.stats.refusedMesh.Load(),
 		BadDatagrams:         r.stats.badDatagrams.Load(),
 		Handshakes:           r.Endpoint.Handshakes(),
+		Revocations:          r.Credentials.Revocations().Stats(),
 		LearnedDials:         r.stats.learnedDials.Load(),
 		LearnedWrong:         r.stats.learnedWrong.Load(),
 		LearnedSkipped:       int(r.stats.learnedSkipped.Load()),
