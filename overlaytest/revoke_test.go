@@ -41,10 +41,7 @@ func revoke(t *testing.T, by *overlay.Node, r overlay.Revocation) {
 // Three nodes of a revoked invite, at three relays, lose relays and peers at once,
 // and what was told at one relay survives the restart of all others and of nodes.
 func TestARevokedInviteEndsAtAllRelays(t *testing.T) {
-	state, err := os.MkdirTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	state := t.TempDir()
 	inClosedBackbone(t, 3, func(t *testing.T, l *Lab, relays []*Relay) {
 		hosts := []string{"guest-0", "guest-1", "guest-2"}
 		token, in, err := overlay.NewInvite("", closedSecret, overlay.Invite{Expires: time.Now().Add(100 * 24 * time.Hour), Names: hosts})
