@@ -39,7 +39,10 @@ func transports() []Transport {
 		if i > 0 {
 			name += "-" + l.Name()
 		}
-		all = append(all, weftTransport{name: name, layer: l}, weftTransport{name: name + "-relay", layer: l, relayed: true})
+		all = append(all,
+			weftTransport{name: name, layer: l},
+			weftTransport{name: name + "-relay", layer: l, relayed: true},
+			weftTransport{name: name + "-udp", layer: l, relayed: true, udp: true})
 	}
 	return all
 }

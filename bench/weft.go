@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/relay"
@@ -16,18 +17,24 @@ import (
 const benchPort = 7
 
 // weftTransport is two weft nodes. Direct, the server's node is a relay too,
-// so that there is one link between them; otherwise a third node relays.
+// so that there is one link between them; otherwise a third node relays. With
+// udp, they begin so and are measured once they have moved to a direct path.
 type weftTransport struct {
 	name    string
 	layer   stream.Layer // nil: native
 	relayed bool
+	udp     bool // needs relayed
 }
 
 func (t weftTransport) Name() string { return t.name }
 
 func (t weftTransport) Start(ctx context.Context) (Pairs, error) {
-	p := &weftPairs{secret: overlay.NewSecret(), layer: t.layer}
-	if err := p.start(ctx, t.relayed); err != nil {
+	p := &weftPairs{secret: overlay.NewSecret(), layer: t.layer, up: make(chan struct{}, 2)}
+	err := p.start(ctx, t)
+	if err == nil && t.udp {
+		err = p.moveToUDP(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -43,10 +50,11 @@ type weftPairs struct {
 	nodes  []*overlay.Node
 	ln     net.Listener
 	target string
+	up     chan struct{} // a node has moved to a direct path
 }
 
-func (p *weftPairs) start(ctx context.Context, relayed bool) error {
-	first, err := p.node()
+func (p *weftPairs) start(ctx context.Context, t weftTransport) error {
+	first, err := p.node(false)
 	if err != nil {
 		return err
 	}
@@ -59,12 +67,12 @@ func (p *weftPairs) start(ctx context.Context, relayed bool) error {
 	p.served = make(chan error, 1)
 	go func() { p.served <- p.server.Serve(tcp) }()
 	end := first
-	if relayed {
-		if end, err = p.node(); err != nil {
+	if t.relayed {
+		if end, err = p.node(t.udp); err != nil {
 			return err
 		}
 	}
-	client, err := p.node()
+	client, err := p.node(t.udp)
 	if err != nil {
 		return err
 	}
@@ -78,9 +86,45 @@ func (p *weftPairs) start(ctx context.Context, relayed bool) error {
 	return err
 }
 
+// moveToUDP waits until packets take a direct path both ways, and until larger
+// packets than at first were tried.
+func (p *weftPairs) moveToUDP(ctx context.Context) error {
+	client, server, err := p.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _, _ = client.Close(), server.Close() }()
+	settled := time.After(settleTime)
+	for range 2 {
+		select {
+		case <-p.up:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(patience):
+			return errors.New("no direct path came up; is UDP on loopback blocked?")
+		}
+	}
+	<-settled
+	return nil
+}
+
+// settleTime is how long the search for the largest packet may take.
+const settleTime = 2 * time.Second
+
 // node makes one more node of the network.
-func (p *weftPairs) node() (*overlay.Node, error) {
+func (p *weftPairs) node(udp bool) (*overlay.Node, error) {
 	cfg := overlay.Config{Secret: p.secret, Reliability: p.layer, NoDirect: true} // what is measured is a link, or a relay
+	if udp {
+		cfg.NoDirect, cfg.NoLAN, cfg.UDPAddr = false, true, "127.0.0.1:0"
+		cfg.OnEvent = func(e overlay.Event) {
+			if e.Kind == overlay.EventPathUp {
+				select {
+				case p.up <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}
 	if p.addr != "" {
 		cfg.Relays = []string{p.addr}
 	}
