@@ -10,7 +10,10 @@ import (
 
 // Revoke implements control.Handler. It looks at no more than one revocation
 // that is not good.
-func (c *console) Revoke(_ context.Context, list [][]byte) error {
+func (c *console) Revoke(ctx context.Context, list [][]byte) error {
+	if _, err := c.ask(ctx); err != nil {
+		return err
+	}
 	for _, b := range list {
 		r, isNew, err := c.relay.Credentials.Revocations().Add(b)
 		switch {

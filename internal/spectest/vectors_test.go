@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 
@@ -106,6 +107,15 @@ func (d *deriver) identity() {
 	mac := hmac.New(sha256.New, k)
 	mac.Write(counting(0x10, 8))
 	d.set("reset token", mac.Sum(nil)[:16])
+	caKey := ed25519.NewKeyFromSeed(caSeed)
+	d.set("node revocation", revocation(caKey, closed, 1, public, 0))
+	d.set("invite revocation", revocation(caKey, closed, 2, counting(0x20, 8), 4102444800))
+}
+
+// revocation is section 2.6.
+func revocation(ca ed25519.PrivateKey, network [32]byte, kind byte, subject []byte, until uint64) []byte {
+	b := binary.BigEndian.AppendUint64(append([]byte{kind}, subject...), until)
+	return append(b, ed25519.Sign(ca, append([]byte("weft signature\x00revocation 1\x00"), append(network[:], b...)...))...)
 }
 
 // initial is a client's first packet of section 5.1, with a PING frame.
@@ -176,6 +186,23 @@ func TestIdentityKeepsToTheVectors(t *testing.T) {
 		}
 		if id := n.ID(); !bytes.Equal(id[:], v[name]) {
 			t.Errorf("%s %x, want %x", name, id, v[name])
+		}
+	}
+}
+
+func TestRevocationsKeepToTheVectors(t *testing.T) {
+	t.Parallel()
+	v := vectors(t)
+	n, err := identity.OpenNetwork(identity.NetworkConfig{Secret: vectorSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range map[string]identity.Revocation{
+		"node revocation":   {Node: identity.PublicKey(v["node key"])},
+		"invite revocation": {Invite: 0x2021222324252627, Until: time.Unix(4102444800, 0)},
+	} {
+		if b, err := n.Revoke(r); err != nil || !bytes.Equal(b, v[name]) {
+			t.Errorf("%s %x, %v, want %x", name, b, err, v[name])
 		}
 	}
 }
