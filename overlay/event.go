@@ -45,7 +45,8 @@ const (
 	// EventInviteExpired: the node's invite has expired, so that nobody talks to
 	// the node any more; Err says what to do.
 	EventInviteExpired = firstMemberEvent + 1
-	// EventRevoked: the node's key or its invite was revoked; Err says which.
+	// EventRevoked: the node's key or its invite was revoked; Err says which. Most
+	// revoked nodes are cut off before they hear of it; they see EventRelayDown.
 	EventRevoked = firstMemberEvent + 2
 )
 

@@ -126,7 +126,7 @@ func New(cfg Config) (*Node, error) {
 		OnChange:     n.direct.changed,
 		OnEvent:      n.events.told,
 
-		OnRevocations: n.learnRevocations,
+		OnRevocations: n.learnRevocations, Revocations: credentials.Revocations(),
 
 		Logger: n.log,
 	}, n.sw, n.ep)

@@ -279,3 +279,26 @@ func TestWhatCannotBeRevokedByANode(t *testing.T) {
 		}
 	})
 }
+
+// A relay without a state directory has forgotten all after a restart, and hears
+// it from the nodes that come back.
+func TestNodesRemindTheirRelay(t *testing.T) {
+	inClosedLab(t, labSecret, func(t *testing.T, l *lab) {
+		server, thief := l.ready("server", Config{}), l.ready("thief", Config{})
+		if err := server.Revoke(t.Context(), l.revoke(Revocation{Node: thief.Key()})); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(maxRevoke)
+		l.wantGone(thief, server)
+		l.killRelay()
+		l.startRelay()
+		if st := l.host.credentials.Revocations().Stats(); st.Known != 0 {
+			t.Fatalf("the relay knows %+v", st)
+		}
+		time.Sleep(time.Minute)
+		l.wantGone(thief, server)
+		if st := l.host.credentials.Revocations().Stats(); st != (identity.RevocationStats{Known: 1}) {
+			t.Errorf("the relay knows %+v", st)
+		}
+	})
+}

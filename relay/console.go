@@ -175,7 +175,10 @@ func (c *console) Register(ctx context.Context, m *control.Register) (*control.R
 		return nil, failureOf(err)
 	}
 	c.push(c.relay.relayList())
-	return &control.Registered{ObservedAddr: addr, RelayName: c.relay.name, RelayVersion: c.relay.version}, nil
+	return &control.Registered{
+		ObservedAddr: addr, RelayName: c.relay.name, RelayVersion: c.relay.version,
+		Revoked: c.relay.Credentials.Revocations().Sum(),
+	}, nil
 }
 
 // failureOf says in the terms of the protocol why the directory refused.

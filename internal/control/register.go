@@ -67,6 +67,8 @@ type Registered struct {
 	ObservedAddr string `cbor:"1,keyasint,omitempty"` // the node's address as the relay sees it
 	RelayName    string `cbor:"2,keyasint,omitempty"` // for people; empty if the relay has none
 	RelayVersion string `cbor:"3,keyasint,omitempty"` // for people
+
+	Revoked uint64 `cbor:"4,keyasint,omitempty"` // [identity.Revocations.Sum] at the relay; 0: none
 }
 
 func (*Registered) kind() Kind { return KindRegistered }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -99,9 +100,13 @@ func (u *Uplink) stay(ctx context.Context, p port, a association, client *contro
 	defer cancel() // of what wg waits for
 	relist := time.NewTicker(relistEvery)
 	defer relist.Stop()
+	hand := time.NewTimer(handOnAfter + rand.N(handOnAfter))
+	defer hand.Stop()
 	for {
 		var err error
 		select {
+		case <-hand.C:
+			wg.Go(func() { u.handOn(ctx, client) })
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-a.Done():
@@ -119,6 +124,7 @@ func (u *Uplink) stay(ctx context.Context, p port, a association, client *contro
 			err = u.relist(ctx, a, client)
 		case <-u.renew:
 			err = u.relist(ctx, a, client)
+			hand.Reset(handOnAfter + rand.N(handOnAfter))
 		}
 		if err != nil {
 			return err
@@ -198,5 +204,6 @@ func (u *Uplink) register(ctx context.Context, client *control.Client, relay ide
 			break
 		}
 	}
+	u.revokedThere.Store(answer.Revoked)
 	return answer, err
 }

@@ -38,6 +38,9 @@ type Config struct {
 	// OnChange is called after each change of Status. It must not block, and
 	// not call Close. May be nil.
 	OnChange func()
+	// Revocations are what the node knows to be revoked, for relays that do not.
+	// Nil: it tells them nothing.
+	Revocations *identity.Revocations
 	// OnRevocations is given what relays say is revoked, by several goroutines at
 	// once. It must not block, and not call Close. May be nil.
 	OnRevocations func(list [][]byte)

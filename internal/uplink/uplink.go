@@ -51,7 +51,8 @@ type Uplink struct {
 	gauge   chan struct{} // capacity 1: measure the round trip
 	wg      sync.WaitGroup
 
-	retiring atomic.Bool
+	retiring     atomic.Bool
+	revokedThere atomic.Uint64 // as of the last registration
 
 	mu     sync.Mutex
 	status Status
