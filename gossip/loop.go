@@ -35,7 +35,7 @@ type view struct {
 // run is the backbone's goroutine, which owns l.
 func (b *Backbone) run(l *loop) {
 	defer close(b.done)
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Until(l.turn(time.Now())))
 	defer timer.Stop()
 	for {
 		revoked := l.tellRevoked(time.Now())

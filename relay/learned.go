@@ -53,7 +53,7 @@ type acquaintance struct {
 // ends.
 func (r *relay) learn(limit int) {
 	l := &learner{relay: r, limit: limit, known: make(map[identity.NodeID]*acquaintance)}
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(l.turn(time.Now(), r.backbone.Relays()))
 	defer timer.Stop()
 	for {
 		select {

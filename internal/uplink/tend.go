@@ -37,20 +37,19 @@ const (
 
 // run decides which relays are in use, until ctx ends.
 func (s *Set) run(ctx context.Context) {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wake:
-		case <-timer.C:
-		}
+	for ctx.Err() == nil {
 		next := s.tend(time.Now())
 		s.remember()
 		timer.Stop()
 		if !next.IsZero() {
 			timer.Reset(time.Until(next))
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.wake:
+		case <-timer.C:
 		}
 	}
 }
