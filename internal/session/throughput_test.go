@@ -84,7 +84,8 @@ func TestOneStreamUsesADatagramPath(t *testing.T) {
 				got := float64(arrived.Load()-before) / measured.Seconds() / usable(imp, datagramMTU)
 				stop()
 				t.Logf("%.3f of the usable rate, %+v", got, a.Stats())
-				if got < tt.want || got > 1.01 {
+				// What waited behind a gap when the measurement began counts, too.
+				if got < tt.want || got > 1.05 {
 					t.Errorf("%.3f of the usable rate, want %.2f", got, tt.want)
 				}
 			})
