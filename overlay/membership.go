@@ -103,19 +103,11 @@ func (w *warden) look() {
 }
 
 func (w *warden) run() {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		_, _, more := w.revoked.After(0, 0)
 		w.remember()
-		select {
-		case <-timer.C:
-		case <-w.kick:
-		case <-more:
-		case <-w.node.ctx.Done():
-			w.remember()
-			return
-		}
 		now := time.Now()
 		w.accuse(now)
 		next := w.expel(now)
@@ -124,6 +116,14 @@ func (w *warden) run() {
 		}
 		if timer.Stop(); !next.IsZero() {
 			timer.Reset(next.Sub(now))
+		}
+		select {
+		case <-timer.C:
+		case <-w.kick:
+		case <-more:
+		case <-w.node.ctx.Done():
+			w.remember()
+			return
 		}
 	}
 }
