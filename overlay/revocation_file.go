@@ -7,9 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/wholefile"
 )
 
 // revocationsFile is the file in StateDir that holds what is revoked, a line of
@@ -77,19 +77,7 @@ func (w *warden) remember() {
 
 // replace writes the file; it appears whole or not at all.
 func (f *revocationFile) replace(text []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(f.path), revocationsFile+".*.tmp") // mode 0600
-	if err != nil {
-		return fmt.Errorf("overlay: %w", err)
-	}
-	_, err = tmp.Write(text)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), f.path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
+	if err := wholefile.Replace(f.path, text); err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}
 	return nil

@@ -37,6 +37,7 @@ var layers = []layer{
 	{[]string{"internal/link"}, "pipes for frames between neighbours"},
 	{[]string{"internal/lan/lantest"}, "a simulated LAN, for tests"},
 	{[]string{"internal/lan"}, "who else is on the LAN; it knows of nodes nothing but IDs and addresses"},
+	{[]string{"internal/direct"}, "candidates and punching; it knows of paths nothing but addresses"},
 	{[]string{"internal/udp"}, "frames in datagrams; sessions know a flow only by their Path, and a simulated network takes the kernel's place"},
 	{[]string{"internal/frame"}, "what links carry"},
 	{[]string{"internal/record"}, "what a node signs for the relays' directory; the node makes it, gossip checks it"},

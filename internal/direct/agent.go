@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/weftnet/weft/internal/times"
 )
 
 // When what is sent. The pause lets the entries expire that unanswered probes
@@ -127,7 +129,7 @@ func (a *Agent) SetLocal(now time.Time, l Local) {
 		return
 	}
 	a.local = l
-	a.tellAt = earliest(a.tellAt, later(now, a.toldAt.Add(announceEvery)))
+	a.tellAt = times.Earliest(a.tellAt, times.Later(now, a.toldAt.Add(announceEvery)))
 	a.failures = 0
 	if a.known && !a.connected {
 		a.leadAt = a.tellAt
@@ -152,7 +154,7 @@ func (a *Agent) Receive(now time.Time, b []byte) error {
 	case first && a.cfg.Client && !a.connected:
 		a.leadAt = now
 	case changed && !a.connected && a.start.IsZero():
-		a.leadAt = earliest(a.leadAt, now.Add(lateLeader)) // the peer should, and sooner
+		a.leadAt = times.Earliest(a.leadAt, now.Add(lateLeader)) // the peer should, and sooner
 	}
 	return nil
 }
@@ -257,7 +259,7 @@ func (a *Agent) broken(now, since time.Time) {
 func (a *Agent) Restart(now time.Time) {
 	a.failures, a.unstable = 0, 0
 	if a.known && !a.connected {
-		a.leadAt = later(now, a.toldAt.Add(announceEvery))
+		a.leadAt = times.Later(now, a.toldAt.Add(announceEvery))
 	}
 }
 
@@ -275,9 +277,9 @@ func (a *Agent) Advance(now time.Time) time.Time {
 		a.dialAt = time.Time{}
 		a.cfg.Dial(a.links())
 	}
-	next := earliest(earliest(a.leadAt, a.tellAt), a.dialAt)
+	next := times.Earliest(times.Earliest(a.leadAt, a.tellAt), a.dialAt)
 	if !a.start.IsZero() {
-		next = earliest(next, a.step())
+		next = times.Earliest(next, a.step())
 	}
 	return next
 }
@@ -477,18 +479,3 @@ func count(n int, what string) string {
 }
 
 func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
-
-// earliest returns the earlier of two times that are not zero.
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/weftnet/weft/internal/times"
 )
 
 // The life of a leaf certificate. It begins in the past because clocks differ.
@@ -118,7 +120,7 @@ func (c *Credentials) issue(now time.Time) (*tls.Certificate, error) {
 	switch ca, g := c.network.ca, c.network.grant; {
 	case g != nil:
 		parent, signer = g.cert, g.key
-		template.NotBefore = later(start, g.cert.NotBefore)
+		template.NotBefore = times.Later(start, g.cert.NotBefore)
 		template.NotAfter = earlier(template.NotAfter, g.cert.NotAfter)
 		chain = append(chain, g.cert.Raw)
 	case ca != nil:
@@ -135,13 +137,6 @@ func (c *Credentials) issue(now time.Time) (*tls.Certificate, error) {
 	}
 	chain[0] = der
 	return &tls.Certificate{Certificate: chain, PrivateKey: c.key.private, Leaf: leaf}, nil
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 func earlier(a, b time.Time) time.Time {

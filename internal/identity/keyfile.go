@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"github.com/weftnet/weft/internal/wholefile"
 )
 
 // KeyFile is the name of the key file in a state directory: one PEM block
@@ -121,7 +123,7 @@ func createKeyFile(path string, k *Key) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	tmp, err := writeTemp(dir, content)
+	tmp, err := wholefile.Temp(dir, KeyFile, content)
 	if err != nil {
 		return err
 	}
@@ -131,24 +133,6 @@ func createKeyFile(path string, k *Key) error {
 	}
 	syncDir(dir)
 	return nil
-}
-
-// writeTemp writes content to a new file of mode 0600 in dir, durably, and
-// returns its path.
-func writeTemp(dir string, content []byte) (path string, err error) {
-	f, err := os.CreateTemp(dir, KeyFile+".*.tmp")
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		os.Remove(f.Name())
-		return "", err
-	}
-	return f.Name(), nil
 }
 
 // syncDir makes a new directory entry durable where the system can do that. A

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/weftnet/weft/internal/times"
 )
 
 // maxLeaf is the longest leaf that is looked at, in bytes. One with MaxNames
@@ -168,7 +170,7 @@ func (n *Network) verify(leaf *x509.Certificate, g *grant) error {
 	if g != nil {
 		opts.Intermediates = x509.NewCertPool()
 		opts.Intermediates.AddCert(g.cert)
-		opts.CurrentTime = later(leaf.NotBefore, g.cert.NotBefore)
+		opts.CurrentTime = times.Later(leaf.NotBefore, g.cert.NotBefore)
 		certs++
 	}
 	chains, err := leaf.Verify(opts)

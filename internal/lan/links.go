@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/weftnet/weft/internal/times"
 )
 
 // A linkKey names an interface as one of the conns has it.
@@ -42,7 +44,7 @@ func (s *linkState) schedule(at time.Time) {
 	if !s.sent.IsZero() && at.Before(s.sent.Add(minGap)) {
 		at = s.sent.Add(minGap)
 	}
-	s.answer = earliest(s.answer, at)
+	s.answer = times.Earliest(s.answer, at)
 }
 
 // own returns the addresses that this node tells others of. IPv6 link-local ones

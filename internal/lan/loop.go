@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/times"
 )
 
 // An owner is the goroutine that has all state of a LAN.
@@ -139,7 +140,7 @@ func (o *owner) askSoon(now time.Time, delay time.Duration) {
 	if !o.asked.IsZero() && at.Before(o.asked.Add(minGap)) {
 		at = o.asked.Add(minGap)
 	}
-	o.askAt = earliest(o.askAt, at)
+	o.askAt = times.Earliest(o.askAt, at)
 }
 
 // due does what is due, and returns when to come next.
@@ -156,12 +157,12 @@ func (o *owner) due(now time.Time) (next time.Time) {
 		if s.due(now) {
 			o.send(k, o.packet)
 		}
-		next = earliest(next, earliest(s.answer, s.doubt))
+		next = times.Earliest(next, times.Earliest(s.answer, s.doubt))
 	}
 	if !o.askAt.IsZero() && !now.Before(o.askAt) {
 		o.sendQuery(now)
 	}
-	return earliest(earliest(next, o.announceAt), o.askAt)
+	return times.Earliest(times.Earliest(next, o.announceAt), o.askAt)
 }
 
 // announce sends the records on all links, unasked.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/times"
 )
 
 // refreshAt is when a record that was not heard again is asked for, in percent
@@ -115,7 +116,7 @@ func (t table) expire(now time.Time) (gone []identity.NodeID, ask bool, next tim
 		if r.asked < len(refreshAt) {
 			at = r.refresh()
 		}
-		next = earliest(next, at)
+		next = times.Earliest(next, at)
 	}
 	return gone, ask, next
 }
@@ -184,12 +185,4 @@ func (r *record) addr(i int) (netip.Addr, bool) {
 		return r.listed[i], true
 	}
 	return netip.Addr{}, false
-}
-
-// earliest returns the earlier time; zero stands for never.
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }

@@ -3,13 +3,15 @@ package recovery
 import (
 	"testing"
 	"time"
+
+	"github.com/weftnet/weft/internal/times"
 )
 
 // reach runs s in small steps until its controller is in a state.
 func reach(t *testing.T, s *sim, state bbrState, within time.Duration) {
 	t.Helper()
 	for end := s.now.Add(within); bbrOf(s).state != state; {
-		at := later(s.now, epoch).Add(ms)
+		at := times.Later(s.now, epoch).Add(ms)
 		if s.run(at); !s.now.Before(end) || s.err != nil {
 			t.Fatalf("state %d and not %d after %v, error %v", bbrOf(s).state, state, within, s.err)
 		}

@@ -3,6 +3,7 @@ package recovery
 import (
 	"time"
 
+	"github.com/weftnet/weft/internal/times"
 	"github.com/weftnet/weft/internal/wire"
 )
 
@@ -39,7 +40,7 @@ func (d *Detector) detectLost(now time.Time, s *space, h Handler) (congested boo
 		}
 		byTime := s.largest-e.number < d.tolerance.packets
 		if byTime && now.Sub(p.Sent) < delay {
-			s.lossTime = earlier(s.lossTime, p.Sent.Add(delay))
+			s.lossTime = times.Earliest(s.lossTime, p.Sent.Add(delay))
 			break
 		}
 		s.q.pop()

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weftnet/weft/internal/times"
 	"github.com/weftnet/weft/internal/wire"
 )
 
@@ -109,7 +110,7 @@ func (c *chaos) step() {
 // expire waits for the deadline and checks that it then moves on, after losses
 // by time and at most one probe timeout.
 func (c *chaos) expire() {
-	c.now = later(c.now, c.Deadline())
+	c.now = times.Later(c.now, c.Deadline())
 	before := c.PTOCount()
 	for range 1 + int(wire.NumSpaces) {
 		if d := c.Deadline(); d.IsZero() || d.After(c.now) {

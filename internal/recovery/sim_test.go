@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weftnet/weft/internal/times"
 	"github.com/weftnet/weft/internal/wire"
 )
 
@@ -120,21 +121,21 @@ func (w *world) run(until time.Time) {
 	for {
 		next := until
 		if len(w.agenda) > 0 {
-			next = earlier(next, w.agenda[0].at)
+			next = times.Earliest(next, w.agenda[0].at)
 		}
 		idle := len(w.agenda) == 0
 		for _, s := range w.flows {
 			if s.err != nil {
 				return
 			}
-			if due := earlier(s.Deadline(), s.wake); !due.IsZero() {
-				next, idle = earlier(next, due), false
+			if due := times.Earliest(s.Deadline(), s.wake); !due.IsZero() {
+				next, idle = times.Earliest(next, due), false
 			}
 		}
 		if idle || !next.Before(until) {
 			return
 		}
-		w.now = later(w.now, next)
+		w.now = times.Later(w.now, next)
 		if len(w.agenda) > 0 && !w.agenda[0].at.After(w.now) {
 			heap.Pop(&w.agenda).(event).do()
 		}
@@ -183,7 +184,7 @@ func (s *sim) sendOne(size int) {
 	s.Sent(s.now, p)
 	prompt := s.InFlight()+size > s.Window() // asks for an ACK at once
 
-	s.free = later(s.free, s.now)
+	s.free = times.Later(s.free, s.now)
 	wait := s.free.Sub(s.now)
 	if lost := s.rng.Float64() < s.link.loss; lost || s.link.down {
 		return

@@ -3,6 +3,7 @@ package recovery
 import (
 	"time"
 
+	"github.com/weftnet/weft/internal/times"
 	"github.com/weftnet/weft/internal/wire"
 )
 
@@ -66,7 +67,7 @@ func (d *Detector) Expired(now time.Time, h Handler) (id wire.Space, probes int)
 // lossDeadline is the earliest time at which a packet is lost by time threshold.
 func (d *Detector) lossDeadline() (t time.Time) {
 	for i := range d.spaces {
-		t = earlier(t, d.spaces[i].lossTime)
+		t = times.Earliest(t, d.spaces[i].lossTime)
 	}
 	return t
 }
@@ -82,7 +83,7 @@ func (d *Detector) probeDeadline() (t time.Time, id wire.Space, probes int) {
 		if i == wire.SpaceApp {
 			wait += d.maxAckDelay
 		}
-		due := later(s.lastEliciting, d.probeFrom).Add(d.backedOff(wait))
+		due := times.Later(s.lastEliciting, d.probeFrom).Add(d.backedOff(wait))
 		if t.IsZero() || due.Before(t) {
 			t, id = due, i
 		}
@@ -97,26 +98,11 @@ func (d *Detector) probeDeadline() (t time.Time, id wire.Space, probes int) {
 	if d.spaces[wire.SpaceInitial].dropped || d.spaces[wire.SpaceHandshake].next > 0 {
 		id = wire.SpaceHandshake
 	}
-	return later(d.lastEvent, d.probeFrom).Add(d.backedOff(d.rtt.pto())), id, 1
+	return times.Later(d.lastEvent, d.probeFrom).Add(d.backedOff(d.rtt.pto())), id, 1
 }
 
 // backedOff doubles wait for each timeout in a row, up to maxProbeInterval.
 func (d *Detector) backedOff(wait time.Duration) time.Duration {
 	doubled := min(wait, time.Minute) << min(d.timeouts, maxBackOff)
 	return max(min(doubled, maxProbeInterval), wait)
-}
-
-// earlier returns the earlier time of those that are set.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }

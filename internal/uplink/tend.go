@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/weftnet/weft/internal/times"
 )
 
 const (
@@ -97,7 +99,7 @@ func (s *Set) tend(now time.Time) (next time.Time) {
 	} else {
 		s.settle(now, v)
 	}
-	return earliest(next, s.look(now, v))
+	return times.Earliest(next, s.look(now, v))
 }
 
 // whenSettled returns when the last of those that may still come up is given up.
@@ -174,7 +176,7 @@ func (s *Set) look(now time.Time, v survey) (next time.Time) {
 			}
 		}
 	}
-	return earliest(next, earliest(s.measure, s.explore))
+	return times.Earliest(next, times.Earliest(s.measure, s.explore))
 }
 
 // findMore begins to use relays until enough are up.
@@ -204,11 +206,11 @@ func (s *Set) findMore(now time.Time, v survey) (next time.Time) {
 	}
 	for _, p := range s.places {
 		if p.uplink == nil && now.Before(p.retry) {
-			next = earliest(next, p.retry)
+			next = times.Earliest(next, p.retry)
 		}
 	}
 	if after := s.homeless.Add(learnedAfter); !s.homeless.IsZero() && now.Before(after) && len(s.places) > len(s.cfg.Relays) {
-		next = earliest(next, after)
+		next = times.Earliest(next, after)
 	}
 	return next
 }
@@ -304,11 +306,3 @@ func (s *Set) noteSuccess(u *Uplink, rtt time.Duration) {
 
 // jittered adds up to a fifth.
 func jittered(d time.Duration) time.Duration { return d + rand.N(d/5) }
-
-// earliest returns the earlier of two times, of which a zero one is never.
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
