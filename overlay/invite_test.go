@@ -176,7 +176,7 @@ func TestConfigsOfMembership(t *testing.T) {
 		"a role":        {Config{Invite: token, Roles: []string{"king"}}, "does not give the role"},
 		"the relays'":   {Config{Secret: labSecret, Roles: []string{"relay"}}, "remove it"},
 		"cut short":     {Config{Invite: token[:100]}, "copy all of it again"},
-		"a file's name": {Config{Invite: "invite.txt"}, "--invite-file"},
+		"a file's name": {Config{Invite: "invite.txt"}, "--invite FILE"},
 	} {
 		tt.cfg.Key = newKey(t)
 		n, err := New(tt.cfg)

@@ -154,7 +154,7 @@ func newNetwork() *cobra.Command {
 		Long: `Shows the name and the ID of the network that the secret or the invite of this
 environment, or of the flags, is for; and of an invite when it expires and what
 it gives. It shows neither the secret nor the token, and connects to nothing.`,
-		Example: `  weft network --invite-file kv-1.invite`,
+		Example: `  weft network --invite kv-1.invite`,
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return m.show(cmd) },
 	}

@@ -44,7 +44,7 @@ func TestAnInviteIsAllThatAnotherNodeNeeds(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "hello.txt"), []byte("hello\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server := start(t, "serve", "--invite-file", file, dir) // its name is the invite's
+	server := start(t, "serve", "--invite", file, dir) // its name is the invite's
 	if got := server.line(); got != "http://files/" {
 		t.Errorf("the server is %q", got)
 	}
@@ -52,6 +52,9 @@ func TestAnInviteIsAllThatAnotherNodeNeeds(t *testing.T) {
 	got, stderr, code := weft(t, "get", "http://files/hello.txt")
 	if code != exitOK || got != "hello\n" {
 		t.Errorf("exit code %d, %q: %s", code, got, stderr)
+	}
+	if out, stderr, code := weft(t, "network", "--invite", strings.TrimSpace(token)); code != exitOK || !strings.Contains(about, out) {
+		t.Errorf("the invite in the command line: exit code %d, showed %q: %s", code, out, stderr)
 	}
 	shown, stderr, code := weft(t, "network")
 	if code != exitOK || !strings.Contains(about, shown) || strings.Contains(shown, secret) || strings.Contains(shown, strings.TrimSpace(token)) {
@@ -100,8 +103,8 @@ func TestInvitesThatCannotBe(t *testing.T) {
 		"node name":             {"invite", "--name", "a b"},
 		"role":                  {"invite", "--role", "King"},
 		"Invite.Relays[0]":      {"invite", "--relay", "ftp://a"},
-		"only one of":           {"network", "--open", "--invite-file", "x"},
-		"cannot be read":        {"network", "--invite-file", filepath.Join(t.TempDir(), "x")},
+		"only one of":           {"network", "--open", "--invite", "x"},
+		"cannot be read":        {"network", "--invite", filepath.Join(t.TempDir(), "x")},
 		"an invite is not enou": {"invite"},
 	} {
 		if len(args) == 1 {

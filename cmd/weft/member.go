@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/portmap"
 	"github.com/weftnet/weft/stream"
@@ -25,13 +26,14 @@ const maxSecretFile = 16 << 10
 
 // A membership is the part of a command line that makes the command a node of a
 // network. Each flag overrides an environment variable. There is none for the
-// secret or an invite itself, because everybody on a machine sees command lines.
+// secret itself, because everybody on a machine sees command lines.
 type membership struct {
-	network, secretFile, inviteFile string
-	state, name, layer              string
-	relays                          []string
-	open, verbose                   bool
-	relayOnly, noLAN                bool
+	network, secretFile string
+	invite              string // a file that holds one, or one itself
+	state, name, layer  string
+	relays              []string
+	open, verbose       bool
+	relayOnly, noLAN    bool
 
 	short bool // for one errand: not who the environment says, but somebody new
 }
@@ -52,7 +54,7 @@ func (m *membership) flags(cmd *cobra.Command) {
 func (m *membership) memberFlags(cmd *cobra.Command) {
 	m.secretFlags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&m.inviteFile, "invite-file", "", "`file` that holds an invite to the network ("+overlay.EnvInvite+" holds it itself)")
+	f.StringVar(&m.invite, "invite", "", "`file` that holds an invite to the network, or the invite itself, which everybody on this machine can see then ("+overlay.EnvInvite+" holds it itself, too)")
 	f.BoolVar(&m.open, "open", false, "use a network without a secret, which everybody may join ("+overlay.EnvOpen+"=1)")
 }
 
@@ -109,7 +111,7 @@ func (m *membership) config(cmd *cobra.Command, level logrus.Level) (overlay.Con
 	cfg.NoDirect = cfg.NoDirect || m.relayOnly
 	cfg.NoLAN = cfg.NoLAN || m.noLAN
 	cfg.PortMapper = portmap.New(portmap.Config{Logger: cfg.Logger})
-	invite, err := m.invite(&cfg)
+	invite, err := m.readInvite(&cfg)
 	if err != nil {
 		return cfg, err
 	}
@@ -144,7 +146,7 @@ func override(value *string, flag string) {
 // a flag says takes the place of all that the environment says.
 func (m *membership) applySecrecy(cmd *cobra.Command, cfg *overlay.Config) error {
 	said := 0
-	for _, is := range []bool{m.open, m.secretFile != "", m.inviteFile != ""} {
+	for _, is := range []bool{m.open, m.secretFile != "", m.invite != ""} {
 		if is {
 			said++
 		}
@@ -152,26 +154,26 @@ func (m *membership) applySecrecy(cmd *cobra.Command, cfg *overlay.Config) error
 	var err error
 	switch {
 	case said > 1:
-		return usage(cmd, errors.New("how is this node a member? Say only one of --secret-file, --invite-file and --open"))
+		return usage(cmd, errors.New("how is this node a member? Say only one of --secret-file, --invite and --open"))
 	case said == 1:
 		cfg.Open, cfg.Secret, cfg.Invite = m.open, "", ""
 		if m.secretFile != "" {
 			cfg.Secret, err = readSecret(m.secretFile, "secret")
 		}
-		if m.inviteFile != "" {
-			cfg.Invite, err = readSecret(m.inviteFile, "invite")
+		if m.invite != "" {
+			cfg.Invite, err = readInvite(m.invite)
 		}
 		return err
 	case cfg.Secret == "" && cfg.Invite == "" && !cfg.Open:
 		return usage(cmd, errors.New("what is the network's secret? Set "+overlay.EnvSecret+" or say --secret-file FILE; weft secret makes one; "+
-			"with an invite, set "+overlay.EnvInvite+" or say --invite-file FILE"))
+			"with an invite, set "+overlay.EnvInvite+" or say --invite FILE"))
 	}
 	return nil
 }
 
-// invite reads the config's invite, if it has one, and lets the node have the
+// readInvite reads the config's invite, if it has one, and lets the node have the
 // invite's name if there is only one. Somebody on an errand has no name.
-func (m *membership) invite(cfg *overlay.Config) (overlay.Invite, error) {
+func (m *membership) readInvite(cfg *overlay.Config) (overlay.Invite, error) {
 	if cfg.Invite == "" {
 		return overlay.Invite{}, nil
 	}
@@ -180,6 +182,14 @@ func (m *membership) invite(cfg *overlay.Config) (overlay.Invite, error) {
 		cfg.Name = in.Names[0]
 	}
 	return in, err
+}
+
+// readInvite returns an invite that a command line says, or names the file of.
+func readInvite(said string) (string, error) {
+	if strings.HasPrefix(said, identity.InvitePrefix) {
+		return said, nil
+	}
+	return readSecret(said, "invite")
 }
 
 // readSecret reads a secret or an invite from a file, without the space around

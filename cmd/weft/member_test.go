@@ -91,7 +91,7 @@ func TestASecretFileThatIsNone(t *testing.T) {
 func TestANetworkIsOpenOrHasASecret(t *testing.T) {
 	for want, args := range map[string][]string{
 		"what is the network's secret? Set WEFT_SECRET or say --secret-file": nil,
-		"say only one of --secret-file, --invite-file and --open":            {"--open", "--secret-file", "x"},
+		"say only one of --secret-file, --invite and --open":                 {"--open", "--secret-file", "x"},
 	} {
 		_, err := configOf(t, &membership{}, append(args, "--relay", "a:1")...)
 		if err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(want)) {

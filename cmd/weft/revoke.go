@@ -54,7 +54,7 @@ the secret only to be a member.`,
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&r.invites, "invite-id", nil, "`ID` of an invite to revoke; may be repeated")
-	f.StringVar(&r.inviteFile, "invite-file", "", "`file` that holds an invite to revoke; with --in, the invite by which to be a member")
+	f.StringVar(&r.invite, "invite", "", "`file` that holds an invite to revoke, or the invite itself; with --in, the invite by which to be a member")
 	f.StringSliceVar(&r.nodes, "node", nil, "`key` of a node to revoke; may be repeated")
 	f.DurationVar(&r.lasts, "for", 0, "how `long` it holds (default: for a node's key for ever, for an invite until any invite has ended)")
 	f.StringVar(&r.out, "out", "", "`file` in which to keep it")
@@ -154,8 +154,8 @@ func (r *revokeCommand) subjects(cmd *cobra.Command) (list []overlay.Revocation,
 		}
 		list = append(list, overlay.Revocation{Invite: id})
 	}
-	if r.inviteFile != "" {
-		token, err := readSecret(r.inviteFile, "invite")
+	if r.invite != "" {
+		token, err := readInvite(r.invite)
 		if err != nil {
 			return nil, err
 		}
@@ -173,7 +173,7 @@ func (r *revokeCommand) subjects(cmd *cobra.Command) (list []overlay.Revocation,
 		list = append(list, overlay.Revocation{Node: key})
 	}
 	if len(list) == 0 {
-		return nil, usage(cmd, errors.New("what is to be revoked? Say --invite-id ID, --invite-file FILE or --node KEY"))
+		return nil, usage(cmd, errors.New("what is to be revoked? Say --invite-id ID, --invite FILE or --node KEY"))
 	}
 	return list, nil
 }

@@ -31,7 +31,7 @@ func TestARevokedInviteIsOfNoUse(t *testing.T) {
 		t.Setenv(overlay.EnvInvite, "")
 	}
 	ping(token, exitOK)
-	out, stderr, code := weft(t, "revoke", "--invite-file", file, "--out", kept)
+	out, stderr, code := weft(t, "revoke", "--invite", file, "--out", kept)
 	if code != exitOK || !strings.Contains(out, "revoked: invite ") || !strings.Contains(out, "tells the others") {
 		t.Fatalf("exit code %d: %q, %s", code, out, stderr)
 	}

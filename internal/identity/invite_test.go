@@ -199,7 +199,7 @@ func TestDamagedTokensSayWhatToDo(t *testing.T) {
 	changed[len(changed)/2] ^= 1
 	for name, tt := range map[string]struct{ token, want string }{
 		"nothing":     {"", "no invite"},
-		"a file":      {"/etc/weft/invite", "--invite-file"},
+		"a file":      {"/etc/weft/invite", "--invite FILE"},
 		"a secret":    {NewSecret(), "no invite"},
 		"a newer one": {"weft-invite-2-abc", "newer"},
 		"truncated":   {token[:len(token)-5], "copy all of it again"},
@@ -399,14 +399,14 @@ func FuzzReadInvite(f *testing.F) {
 
 // FuzzInviteBody changes what a token holds, behind the checksum.
 func FuzzInviteBody(f *testing.F) {
-	body, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(mint(f, Invite{Names: []string{"kv-1"}}), invitePrefix+inviteVersion))
+	body, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(mint(f, Invite{Names: []string{"kv-1"}}), InvitePrefix+inviteVersion))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(body[:len(body)-checksumLen])
 	f.Fuzz(func(_ *testing.T, body []byte) {
 		sum := sha256.Sum256(body)
-		_, _ = ReadInvite(invitePrefix + inviteVersion + base64.RawURLEncoding.EncodeToString(append(slices.Clone(body), sum[:checksumLen]...)))
+		_, _ = ReadInvite(InvitePrefix + inviteVersion + base64.RawURLEncoding.EncodeToString(append(slices.Clone(body), sum[:checksumLen]...)))
 	})
 }
 

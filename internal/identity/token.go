@@ -17,7 +17,9 @@ import (
 // section 5, no padding) of a CBOR map and a checksum. White space anywhere in
 // it is ignored, because long lines are wrapped on their way.
 const (
-	invitePrefix  = "weft-invite-"
+	// InvitePrefix is what each invite begins with.
+	InvitePrefix = "weft-invite-"
+
 	inviteVersion = "1-"
 	checksumLen   = 4
 	maxToken      = 8 << 10 // characters, without white space
@@ -58,7 +60,7 @@ func (t *inviteToken) encode() (string, error) {
 		return "", err
 	}
 	sum := sha256.Sum256(b)
-	return invitePrefix + inviteVersion + base64.RawURLEncoding.EncodeToString(append(b, sum[:checksumLen]...)), nil
+	return InvitePrefix + inviteVersion + base64.RawURLEncoding.EncodeToString(append(b, sum[:checksumLen]...)), nil
 }
 
 // decodeToken reads a token and checks the lengths of its parts.
@@ -69,9 +71,9 @@ func decodeToken(token string) (*inviteToken, error) {
 		}
 		return r
 	}, token)
-	rest, ok := strings.CutPrefix(token, invitePrefix)
+	rest, ok := strings.CutPrefix(token, InvitePrefix)
 	if !ok {
-		return nil, fmt.Errorf("that is no invite: one begins with %s%s; if it names a file, say that it is a file (--invite-file)", invitePrefix, inviteVersion)
+		return nil, fmt.Errorf("that is no invite: one begins with %s%s; if it names a file, say --invite FILE", InvitePrefix, inviteVersion)
 	}
 	if rest, ok = strings.CutPrefix(rest, inviteVersion); !ok {
 		return nil, fmt.Errorf("the invite is of another version than %s; use the release of weft that made it, or a newer one", strings.TrimSuffix(inviteVersion, "-"))
