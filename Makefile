@@ -16,6 +16,9 @@ MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod examples/go.mod integ
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
 
+GOVULNCHECK_VERSION := v1.8.0
+GOVULNCHECK         := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
+
 # T is how long `make fuzz` spends on each fuzz test.
 T ?= 30s
 # RUN selects tests by name: make test RUN=TestDial
@@ -47,7 +50,7 @@ test: ## Every test of every module, with the race detector, in shuffled order
 	$(GO) test -timeout $(TIMEOUT) -run Meshed ./relay
 
 .PHONY: check
-check: fmt vet lint ## What can be checked without running: format, vet, modernity, lint, layers, documents
+check: fmt vet lint vuln ## What can be checked without running: format, vet, modernity, lint, known vulnerabilities, layers, documents
 	$(GO) test ./internal/arch
 
 .PHONY: fmt
@@ -64,14 +67,23 @@ vet: ## go vet
 lint: $(GOLANGCI) ## golangci-lint with the allow-list in .golangci.yml
 	@$(call in_modules,$(CURDIR)/$(GOLANGCI) run ./...)
 
+.PHONY: vuln
+vuln: $(GOVULNCHECK) ## govulncheck in each module, where its database can be reached
+	@./scripts/vuln.sh $(GOVULNCHECK) $(MODULES)
+
 .PHONY: tools
-tools: $(GOLANGCI) ## Build the tools that the other targets use into .tmp/bin
+tools: $(GOLANGCI) $(GOVULNCHECK) ## Build the tools that the other targets use into .tmp/bin
 
 # Built from source through the module proxy: a minute or three, once.
 $(GOLANGCI):
 	@mkdir -p $(BIN)
 	GOBIN=$(CURDIR)/$(TMP)/build $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv $(TMP)/build/golangci-lint $@
+
+$(GOVULNCHECK):
+	@mkdir -p $(BIN)
+	GOBIN=$(CURDIR)/$(TMP)/build $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	@mv $(TMP)/build/govulncheck $@
 
 .PHONY: fuzz
 fuzz: ## Each fuzz test for T (make fuzz T=30s)
