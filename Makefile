@@ -89,6 +89,10 @@ $(GOVULNCHECK):
 fuzz: ## Each fuzz test for T (make fuzz T=30s)
 	@GO="$(GO)" ./scripts/fuzz.sh $(T)
 
+.PHONY: corpus
+corpus: ## Keep in testdata/fuzz what fuzzing has found interesting on this machine
+	@GO="$(GO)" ./scripts/corpus.sh
+
 .PHONY: bench
 bench: ## Compare weft with TCP and TLS on this machine
 	@cd bench && $(GO) run .
