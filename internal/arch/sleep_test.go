@@ -11,9 +11,9 @@ import (
 )
 
 // maySleep lists the modules whose tests run programs and sockets, where fake
-// time does not reach, and overlaytest, all of whose tests begin with a helper
-// that opens a bubble.
-var maySleep = []string{"bench", "examples", "integration", "overlaytest"}
+// time does not reach, and folders all of whose tests begin with a helper that
+// opens a bubble.
+var maySleep = []string{"bench", "examples", "integration", "overlaytest", "internal/hostile"}
 
 // A test that sleeps is slow on a good day and wrong on a bad one. In a file
 // that uses testing/synctest the sleep is taken to be inside a bubble.
