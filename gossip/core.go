@@ -266,7 +266,7 @@ func (c *core) onUnicast(from Name, msg []byte, now time.Time) {
 
 // take merges records, and returns how many of them nobody honest has sent.
 func (c *core) take(nodes []*signed, relays []*relayRecord, revoked [][]byte, now time.Time) (bad int) {
-	bad = c.takeRevocations(revoked, now) // first, since they decide on the others
+	c.takeRevocations(revoked, now) // first, since they decide on the others
 	for _, r := range relays {
 		if isLie(c.takeRelay(r, now)) {
 			bad++
@@ -282,9 +282,11 @@ func (c *core) take(nodes []*signed, relays []*relayRecord, revoked [][]byte, no
 
 // isLie reports whether err refuses what an honest relay, which checks all that
 // it passes on, does not send. Clocks differ, so what has expired is no lie;
-// nor is what was revoked, of which it may not have heard.
+// nor is what was revoked, of which it may not have heard, nor what is certified
+// with a former secret, which it may still accept.
 func isLie(err error) bool {
-	return errors.Is(err, ErrSignature) || errors.Is(err, ErrNotCertified) && !errors.Is(err, identity.ErrExpired) && !errors.Is(err, identity.ErrRevoked)
+	return errors.Is(err, ErrSignature) || errors.Is(err, ErrNotCertified) &&
+		!errors.Is(err, identity.ErrExpired) && !errors.Is(err, identity.ErrRevoked) && !errors.Is(err, identity.ErrNotMember)
 }
 
 // takeRelay merges a relay's record.

@@ -27,32 +27,30 @@ func readRevocation(r *reader) []byte {
 	return r.take(size)
 }
 
-// takeRevocations keeps what the network's CA has signed. It looks at no more
-// than one in a message that is not good; then it returns 1.
-func (c *core) takeRevocations(list [][]byte, now time.Time) (bad int) {
+// takeRevocations keeps what a CA of the network has signed. It looks at no more
+// than one in a message that is not good. That is no lie: it can be honest and
+// of a former secret, which this relay does not accept any more.
+func (c *core) takeRevocations(list [][]byte, now time.Time) {
 	if c.revoked == nil {
-		return 0
+		return
 	}
 	before := c.stats.Merged
 	for _, b := range list {
 		_, isNew, err := c.revoked.Add(b)
-		switch {
-		case errors.Is(err, identity.ErrBadRevocation):
+		if errors.Is(err, identity.ErrBadRevocation) {
 			c.stats.Forged++
-			bad = 1
+			break
+		}
+		switch {
 		case err != nil:
 			c.stats.Refused++
 		case isNew:
 			c.stats.Merged++
 		}
-		if bad > 0 {
-			break
-		}
 	}
 	if c.stats.Merged != before {
 		c.onRevoked(now)
 	}
-	return bad
 }
 
 // onRevoked takes note that more is revoked: a relay that is does not count any
@@ -82,7 +80,7 @@ func (c *core) appendRevocations(msg []byte) []byte {
 	if c.revoked == nil {
 		return msg
 	}
-	list, _, _ := c.revoked.After(0, identity.MaxRevocations)
+	list := c.revoked.All()
 	if len(list) == 0 {
 		return msg
 	}

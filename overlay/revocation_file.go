@@ -51,9 +51,9 @@ func (w *warden) recall() {
 		}
 	}
 	if err := lines.Err(); err != nil || bad > 0 {
-		log.WithError(err).Warnf("%d lines are no revocations of this network", bad)
+		log.WithError(err).Warnf("%d lines are no revocations of this network, or of a former secret that is not accepted any more", bad)
 	}
-	_, w.file.saved, _ = w.revoked.After(0, identity.MaxRevocations)
+	_, w.file.saved, _ = w.revoked.After(0, 0)
 }
 
 // remember writes what is revoked, unless the file has it.
@@ -64,9 +64,9 @@ func (w *warden) remember() {
 	if news, _, _ := w.revoked.After(w.file.saved, 1); len(news) == 0 {
 		return
 	}
-	list, version, _ := w.revoked.After(0, identity.MaxRevocations)
+	_, version, _ := w.revoked.After(0, 0)
 	var text []byte
-	for _, b := range list {
+	for _, b := range w.revoked.All() {
 		text = append(append(text, identity.FormatRevocation(b)...), '\n')
 	}
 	w.file.saved = version // also after an error, so that it is not tried all the time

@@ -64,6 +64,9 @@ func (n *Network) Mint(in Invite) (token string, made Invite, err error) {
 		Network: n.name, CA: n.ca.public[:], Seed: g.key.Seed(), Cert: g.cert.Raw,
 		Relays: in.Relays, Note: in.Note, Shared: n.shared[:],
 	}
+	if n.id != networkID(n.name, t.CA) {
+		t.ID = n.id[:]
+	}
 	token, err = t.encode()
 	return token, t.describe(n.id, g), err
 }
@@ -188,6 +191,9 @@ func openInvite(token string) (*invited, error) {
 		return nil, fmt.Errorf("%w: its certificate is not of the network that it names (%w)", errBadInvite, err)
 	}
 	n := &Network{name: t.Network, id: networkID(t.Network, t.CA), ca: ca, grant: g, shared: [32]byte(t.Shared)}
+	if t.ID != nil {
+		n.id = [32]byte(t.ID)
+	}
 	return &invited{n, t.describe(n.id, g)}, nil
 }
 

@@ -3,7 +3,6 @@ package identity
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -201,7 +200,7 @@ func TestDamagedTokensSayWhatToDo(t *testing.T) {
 		"nothing":     {"", "no invite"},
 		"a file":      {"/etc/weft/invite", "--invite FILE"},
 		"a secret":    {NewSecret(), "no invite"},
-		"a newer one": {"weft-invite-2-abc", "newer"},
+		"a newer one": {"weft-invite-3-abc", "newer"},
 		"truncated":   {token[:len(token)-5], "copy all of it again"},
 		"only a head": {token[:16], "copy all of it again"},
 		"changed":     {string(changed), "copy all of it again"},
@@ -249,6 +248,7 @@ func TestForgedTokensAreRefused(t *testing.T) {
 		"the CA's":        func(p *inviteToken) { p.Cert = openTestNetwork(t, closed).ca.cert.Raw },
 		"an escape":       func(p *inviteToken) { p.Note = "\x1b[2J" },
 		"a short share":   func(p *inviteToken) { p.Shared = []byte{1} },
+		"a short ID":      func(p *inviteToken) { p.ID = []byte{1} },
 	} {
 		if _, err := ReadInvite(reseal(t, token, change)); err == nil {
 			t.Errorf("%s was accepted", name)
@@ -405,8 +405,9 @@ func FuzzInviteBody(f *testing.F) {
 	}
 	f.Add(body[:len(body)-checksumLen])
 	f.Fuzz(func(_ *testing.T, body []byte) {
-		sum := sha256.Sum256(body)
-		_, _ = ReadInvite(InvitePrefix + inviteVersion + base64.RawURLEncoding.EncodeToString(append(slices.Clone(body), sum[:checksumLen]...)))
+		for _, version := range []string{inviteVersion, rotatedVersion} {
+			_, _ = ReadInvite(summed(InvitePrefix+version, body))
+		}
 	})
 }
 

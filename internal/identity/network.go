@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -50,13 +51,16 @@ const (
 var ErrNoMembership = errors.New("identity: no membership: set Secret (make one with `weft secret`), or Invite (whoever has the secret makes one with `weft invite`), or Open: true for a network that everybody may join")
 
 // A Network is the set of nodes under one certificate authority, or an open
-// one. It is immutable and safe for concurrent use.
+// one. While its secret is being rotated there are two authorities. It is
+// immutable and safe for concurrent use.
 type Network struct {
 	name   string
 	id     [32]byte
-	ca     *authority // nil: open
-	grant  *grant     // nil: the node is a member by the secret, or the network is open
-	shared [32]byte   // see Derive
+	ca     *authority     // nil: open
+	also   []*authority   // accepted besides ca, see OpenNetwork
+	roots  *x509.CertPool // the certificates of all these
+	grant  *grant         // nil: the node is a member by the secret, or the network is open
+	shared [32]byte       // see Derive
 }
 
 // An authority is the CA of a network.
@@ -64,7 +68,6 @@ type authority struct {
 	public PublicKey
 	key    ed25519.PrivateKey // nil for members by an invite
 	cert   *x509.Certificate
-	pool   *x509.CertPool // cert alone
 }
 
 // NetworkConfig says which network, and how the node is a member of it: exactly
@@ -72,10 +75,11 @@ type authority struct {
 type NetworkConfig struct {
 	// Name is the network's name: 1 to 32 of a to z, 0 to 9 and dash. Nodes of
 	// networks with different names never meet. Empty means [DefaultNetwork],
-	// or the network of the Invite, which must be this one otherwise.
+	// or the network of the Invite or of a rotated Secret, which must be this
+	// one otherwise.
 	Name string
 	// Secret makes whoever knows it a member: at least 16 characters, best
-	// made by [NewSecret].
+	// made by [NewSecret], or by [Network.Rotate].
 	Secret string
 	// Invite is a token that [Network.Mint] has made.
 	Invite string
@@ -93,34 +97,42 @@ func NewSecret() string {
 }
 
 // OpenNetwork derives the network. With Secret it takes tens of milliseconds
-// and 19 MiB (Argon2id). Errors: [ErrNoMembership], and sentences on what is
-// wrong with the config.
-func OpenNetwork(cfg NetworkConfig) (*Network, error) {
+// and 19 MiB (Argon2id). also are what else makes members of the same network,
+// while its secret is being rotated: other secrets and invites of it, and names
+// of CAs ([Network.CA]), at most [MaxAccepted]. Errors: [ErrNoMembership], and
+// sentences on what is wrong with the config.
+func OpenNetwork(cfg NetworkConfig, also ...string) (*Network, error) {
 	if err := cfg.checkMembership(); err != nil {
 		return nil, err
 	}
-	if cfg.Invite != "" {
-		return cfg.join()
+	var n *Network
+	var err error
+	switch {
+	case cfg.Invite != "":
+		n, err = cfg.join()
+	case cfg.Open:
+		n, err = cfg.open()
+	default:
+		n, err = cfg.bySecret()
 	}
-	if cfg.Name == "" {
-		cfg.Name = DefaultNetwork
-	}
-	if err := checkNetworkName(cfg.Name); err != nil {
-		return nil, fmt.Errorf("identity: %w", err)
-	}
-	if cfg.Open {
-		id := networkID(cfg.Name, []byte(openMarker))
-		return &Network{name: cfg.Name, id: id, shared: id}, nil
-	}
-	if err := checkSecret(cfg.Secret); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	ca, err := newAuthority(cfg.Name, cfg.Secret)
-	if err != nil {
-		return nil, fmt.Errorf("identity: cannot make the network's CA: %w", err)
+	if err := n.accept(also); err != nil {
+		return nil, err
 	}
-	id := networkID(cfg.Name, ca.public[:])
-	return &Network{name: cfg.Name, id: id, ca: ca, shared: sharedOf(ca.key, id)}, nil
+	n.trust()
+	return n, nil
+}
+
+// open opens a network that everybody may join.
+func (cfg NetworkConfig) open() (*Network, error) {
+	name := cmp.Or(cfg.Name, DefaultNetwork)
+	if err := checkNetworkName(name); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	id := networkID(name, []byte(openMarker))
+	return &Network{name: name, id: id, shared: id}, nil
 }
 
 // checkMembership reports whether there is not exactly one way to be a member.
@@ -180,7 +192,7 @@ func newAuthority(name, secret string) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	return anchor(public, key, cert), nil
+	return &authority{public, key, cert}, nil
 }
 
 // caTemplate is the CA's certificate but for its signature. Every field is
@@ -202,13 +214,6 @@ func caTemplate(name string, public PublicKey) *x509.Certificate {
 	}
 }
 
-// anchor returns a CA whose certificate is trusted.
-func anchor(public PublicKey, key ed25519.PrivateKey, cert *x509.Certificate) *authority {
-	ca := &authority{public: public, key: key, cert: cert, pool: x509.NewCertPool()}
-	ca.pool.AddCert(cert)
-	return ca
-}
-
 // knownAuthority returns the CA of a network as those know it who have only its
 // public key. A trust anchor is a name and a key (RFC 5280 section 6.1.1): the
 // certificate's own signature, which only the holder of the secret can make,
@@ -222,7 +227,7 @@ func knownAuthority(name string, public PublicKey) (*authority, error) {
 	cert.Version = x509Version
 	cert.Raw, cert.RawSubject, cert.RawIssuer = public[:], subject, subject
 	cert.PublicKey, cert.PublicKeyAlgorithm = ed25519.PublicKey(public[:]), x509.Ed25519
-	return anchor(public, nil, cert), nil
+	return &authority{public, nil, cert}, nil
 }
 
 const x509Version = 3
@@ -234,8 +239,9 @@ func (n *Network) Name() string { return n.name }
 // names prove nothing.
 func (n *Network) Open() bool { return n.ca == nil }
 
-// ID is public: SHA-256 over a label, the name, and the CA's public key or the
-// word "open". It tells networks apart and proves nothing.
+// ID is public: SHA-256 over a label, the name, and the first CA's public key or
+// the word "open". It tells networks apart, proves nothing, and stays when the
+// secret is rotated.
 func (n *Network) ID() [32]byte { return n.id }
 
 // ALPN is the protocol name that both ends of a TLS handshake must share (RFC

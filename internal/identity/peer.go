@@ -20,6 +20,10 @@ type Peer struct {
 	// network is open; InviteExpires is when it ends.
 	Invite        InviteID
 	InviteExpires time.Time
+
+	// OtherCA says that the peer, or its invite, was not certified by the network's
+	// own CA but by one that is accepted besides, while the secret is being rotated.
+	OtherCA bool
 }
 
 // A Target is whom a dialler wants: exactly one field is set. A Target is

@@ -37,6 +37,10 @@ var (
 	ErrBadRevocation = errors.New("identity: that is no revocation of this network")
 )
 
+// errOtherSecret is what is wrong with forged revocations, and with honest ones
+// of a secret that is not accepted any more, or not yet.
+var errOtherSecret = fmt.Errorf("%w: it is not signed with the network's secret; sign it again with the present one (weft revoke)", ErrBadRevocation)
+
 // A Revocation takes a membership back before its end: that of one key, or of
 // all nodes with an invite. Exactly one of Node and Invite is set. It is
 // comparable, but for Until.
@@ -147,29 +151,30 @@ func ReadRevocation(b []byte) (r Revocation, size int, err error) {
 	return r, size, nil
 }
 
-// verifyRevocation returns what b says if it is one revocation that the
-// network's CA has signed.
-func (n *Network) verifyRevocation(b []byte) (Revocation, error) {
+// verifyRevocation returns what b says if it is one revocation that a CA of the
+// network has signed, and whether that is the own one.
+func (n *Network) verifyRevocation(b []byte) (r Revocation, own bool, err error) {
 	r, size, err := ReadRevocation(b)
 	switch {
 	case err != nil:
-		return r, err
+		return r, false, err
 	case size != len(b):
-		return r, fmt.Errorf("%w: %d bytes behind it", ErrBadRevocation, len(b)-size)
+		return r, false, fmt.Errorf("%w: %d bytes behind it", ErrBadRevocation, len(b)-size)
 	case n.ca == nil:
-		return r, fmt.Errorf("%w: the network is open, where nobody can be kept out", ErrBadRevocation)
+		return r, false, fmt.Errorf("%w: the network is open, where nobody can be kept out", ErrBadRevocation)
 	}
 	body := b[:size-SignatureSize]
-	if !ed25519.Verify(n.ca.public[:], n.statement(body), b[len(body):]) {
-		return r, fmt.Errorf("%w: it is not signed with the network's secret", ErrBadRevocation)
+	for i, ca := range n.authorities() {
+		if ed25519.Verify(ca.public[:], n.statement(body), b[len(body):]) {
+			return r, i == 0, nil
+		}
 	}
-	return r, nil
+	return r, false, errOtherSecret
 }
 
 // FormatRevocation writes a revocation as one line of text. It is no secret.
 func FormatRevocation(b []byte) string {
-	sum := sha256.Sum256(b)
-	return revocationPrefix + base64.RawURLEncoding.EncodeToString(append(b[:len(b):len(b)], sum[:checksumLen]...))
+	return summed(revocationPrefix, b)
 }
 
 // ParseRevocation reads what [FormatRevocation] wrote, with white space around it.

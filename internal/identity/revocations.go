@@ -21,7 +21,7 @@ const MaxRevocations = 4096
 var ErrRevocationsFull = errors.New("identity: there are too many revocations; wait until old ones end, or make a new secret")
 
 // Revocations are all that is known to be revoked in a network. They are safe
-// for concurrent use. Only what the network's CA has signed gets in.
+// for concurrent use. Only what a CA of the network has signed gets in.
 type Revocations struct {
 	network *Network
 
@@ -38,6 +38,7 @@ type revoked struct {
 	raw     []byte // never modified
 	version uint64
 	hash    uint64
+	own     bool // signed by the network's own CA, not by one that is accepted besides
 }
 
 // RevocationStats are the counters of [Revocations].
@@ -63,8 +64,9 @@ func (s *Revocations) Add(b []byte) (r Revocation, isNew bool, err error) {
 	if r, _, err = ReadRevocation(b); err == nil && s.has(r, b) {
 		return r, false, nil
 	}
+	var own bool
 	if err == nil {
-		r, err = s.network.verifyRevocation(b)
+		r, own, err = s.network.verifyRevocation(b)
 	}
 	now := time.Now()
 	s.mu.Lock()
@@ -86,7 +88,7 @@ func (s *Revocations) Add(b []byte) (r Revocation, isNew bool, err error) {
 	}
 	s.version++
 	sum := sha256.Sum256(b)
-	s.known[r.subject()] = revoked{r, bytes.Clone(b), s.version, binary.BigEndian.Uint64(sum[:])}
+	s.known[r.subject()] = revoked{r, bytes.Clone(b), s.version, binary.BigEndian.Uint64(sum[:]), own}
 	close(s.change)
 	s.change = make(chan struct{})
 	return r, true, nil
@@ -99,16 +101,52 @@ func (s *Revocations) has(r Revocation, b []byte) bool {
 	return bytes.Equal(s.known[r.subject()].raw, b)
 }
 
-// After returns the revocations that were added after a version, 0 for all, in
-// that order and without those that have ended; at most limit, and the version
-// up to which they are. The channel is closed once there are more than those
-// that are known now. The slices must not be modified.
+// All returns all revocations that have not ended: first those that the own CA
+// has signed, since others may not accept the others any more, and look at
+// nothing behind the first of these. The slices must not be modified.
+func (s *Revocations) All() [][]byte {
+	found, _, _ := s.after(0)
+	slices.SortStableFunc(found, func(a, b revoked) int {
+		if a.own == b.own {
+			return 0
+		}
+		if a.own {
+			return -1
+		}
+		return 1
+	})
+	return raws(found)
+}
+
+// After returns revocations that were added after a version, 0 for all, in that
+// order and without those that have ended; at most limit, only such as one CA has
+// signed, for the same reason as in All, and the version up to which they are.
+// The channel is closed once there are more than those that are known now. The
+// slices must not be modified.
 func (s *Revocations) After(version uint64, limit int) (list [][]byte, upto uint64, more <-chan struct{}) {
+	if limit <= 0 {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return nil, s.version, s.change
+	}
+	found, upto, more := s.after(version)
+	n := slices.IndexFunc(found, func(e revoked) bool { return e.own != found[0].own })
+	if n < 0 {
+		n = len(found)
+	}
+	if n = min(n, limit); n < len(found) {
+		found = found[:n]
+		upto = found[n-1].version
+	}
+	return raws(found), upto, more
+}
+
+// after returns all that was added after a version, in that order.
+func (s *Revocations) after(version uint64) (found []revoked, upto uint64, more <-chan struct{}) {
 	now := time.Now()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var found []revoked
-	if version < s.version && limit > 0 {
+	if version < s.version {
 		for _, e := range s.known {
 			if e.version > version && !e.ended(now) {
 				found = append(found, e)
@@ -116,15 +154,15 @@ func (s *Revocations) After(version uint64, limit int) (list [][]byte, upto uint
 		}
 	}
 	slices.SortFunc(found, func(a, b revoked) int { return cmp.Compare(a.version, b.version) })
-	upto = s.version
-	if len(found) > limit {
-		found = found[:limit]
-		upto = found[limit-1].version
+	return found, s.version, s.change
+}
+
+func raws(list []revoked) [][]byte {
+	var out [][]byte
+	for _, e := range list {
+		out = append(out, e.raw)
 	}
-	for _, e := range found {
-		list = append(list, e.raw)
-	}
-	return list, upto, s.change
+	return out
 }
 
 // Sum is the same for sets of the same revocations, and hardly ever for others:

@@ -20,9 +20,10 @@ const (
 	// InvitePrefix is what each invite begins with.
 	InvitePrefix = "weft-invite-"
 
-	inviteVersion = "1-"
-	checksumLen   = 4
-	maxToken      = 8 << 10 // characters, without white space
+	inviteVersion  = "1-"
+	rotatedVersion = "2-" // of networks whose secret was rotated
+	checksumLen    = 4
+	maxToken       = 8 << 10 // characters, without white space
 )
 
 var errBadInvite = errors.New("the invite is damaged or was not made by weft; ask for a new one")
@@ -51,7 +52,8 @@ type inviteToken struct {
 	Cert    []byte   `cbor:"4,keyasint"`           // the invite's certificate, DER
 	Relays  []string `cbor:"5,keyasint,omitempty"` // addresses
 	Note    string   `cbor:"6,keyasint,omitempty"`
-	Shared  []byte   `cbor:"7,keyasint"` // see Network.Derive
+	Shared  []byte   `cbor:"7,keyasint"`           // see Network.Derive
+	ID      []byte   `cbor:"8,keyasint,omitempty"` // the network's; nil: it is that of the CA
 }
 
 func (t *inviteToken) encode() (string, error) {
@@ -59,8 +61,11 @@ func (t *inviteToken) encode() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(b)
-	return InvitePrefix + inviteVersion + base64.RawURLEncoding.EncodeToString(append(b, sum[:checksumLen]...)), nil
+	version := inviteVersion
+	if t.ID != nil {
+		version = rotatedVersion
+	}
+	return summed(InvitePrefix+version, b), nil
 }
 
 // decodeToken reads a token and checks the lengths of its parts.
@@ -75,8 +80,12 @@ func decodeToken(token string) (*inviteToken, error) {
 	if !ok {
 		return nil, fmt.Errorf("that is no invite: one begins with %s%s; if it names a file, say --invite FILE", InvitePrefix, inviteVersion)
 	}
-	if rest, ok = strings.CutPrefix(rest, inviteVersion); !ok {
-		return nil, fmt.Errorf("the invite is of another version than %s; use the release of weft that made it, or a newer one", strings.TrimSuffix(inviteVersion, "-"))
+	version := inviteVersion
+	if strings.HasPrefix(rest, rotatedVersion) {
+		version = rotatedVersion
+	}
+	if rest, ok = strings.CutPrefix(rest, version); !ok {
+		return nil, errors.New("the invite is of another version than 1 and 2; use the release of weft that made it, or a newer one")
 	}
 	if len(token) > maxToken {
 		return nil, fmt.Errorf("%w: it has %d characters, at most %d are allowed", errBadInvite, len(token), maxToken)
@@ -95,6 +104,9 @@ func decodeToken(token string) (*inviteToken, error) {
 	}
 	if len(t.CA) != ed25519.PublicKeySize || len(t.Seed) != ed25519.SeedSize || len(t.Shared) != len(Network{}.shared) {
 		return nil, fmt.Errorf("%w: a key in it has a wrong length", errBadInvite)
+	}
+	if (version == rotatedVersion) != (t.ID != nil) || t.ID != nil && len(t.ID) != len(Network{}.id) {
+		return nil, fmt.Errorf("%w: the network's ID does not fit its version", errBadInvite)
 	}
 	return &t, nil
 }

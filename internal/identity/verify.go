@@ -22,7 +22,7 @@ const MaxChain = maxLeaf + maxGrant
 // The errors of [Credentials.VerifyPeer].
 var (
 	// ErrNotMember: the certificate was issued by another network's CA, or by none.
-	ErrNotMember = errors.New("identity: the peer is not a member of this network; both sides need the same Network, and its Secret or an invite of it")
+	ErrNotMember = errors.New("identity: the peer is not a member of this network; both sides need the same Network, and its Secret or an invite of it, and when the secret was rotated the new ones on both")
 	// ErrExpired: the certificate is not valid now.
 	ErrExpired = errors.New("identity: the peer's certificate is not valid at this time; check both clocks")
 	// ErrSelf: the certificate is this node's own, shown back to it.
@@ -33,8 +33,8 @@ var (
 
 // VerifyPeer checks the certificates that a peer showed (DER, as in
 // [tls.Config.VerifyPeerCertificate]) and returns who it is: an Ed25519 leaf,
-// issued in this network, valid now, and not this node's own; by the CA, or by
-// an invite whose certificate is the second, and with no name or role that the
+// issued in this network, valid now, and not this node's own; by the CA, or one
+// that is accepted besides, or by an invite whose certificate is the second, and with no name or role that the
 // invite does not give; and whose key and invite are not revoked. The errors match
 // [ErrNotMember], [ErrExpired], [ErrSelf], [ErrRevoked] or [ErrBadCertificate].
 //
@@ -65,7 +65,7 @@ func (c *Credentials) VerifyPeer(rawCerts [][]byte) (Peer, error) {
 		return Peer{}, ErrSelf
 	}
 	// Membership first: it is what matters, and a stranger's times do not.
-	if err := c.network.verify(leaf, g); err != nil {
+	if peer.OtherCA, err = c.network.verify(leaf, g); err != nil {
 		return Peer{}, err
 	}
 	if g != nil {
@@ -154,15 +154,16 @@ func readLeaf(leaf *x509.Certificate) (Peer, error) {
 	return Peer{ID: key.ID(), Key: key, Names: names, Roles: roles, Expires: leaf.NotAfter}, nil
 }
 
-// verify checks who signed a leaf, but not when: the CA, or a grant that the CA
-// has signed, or in an open network the node itself.
-func (n *Network) verify(leaf *x509.Certificate, g *grant) error {
+// verify checks who signed a leaf, but not when: a CA, or a grant that a CA has
+// signed, or in an open network the node itself. It reports whether that CA is
+// not the own one.
+func (n *Network) verify(leaf *x509.Certificate, g *grant) (otherCA bool, err error) {
 	if n.ca == nil {
 		// Not CheckSignatureFrom, which wants the parent, here the leaf, to be a CA.
-		return notMember(leaf.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature))
+		return false, notMember(leaf.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature))
 	}
 	opts := x509.VerifyOptions{
-		Roots:       n.ca.pool,
+		Roots:       n.roots,
 		CurrentTime: leaf.NotBefore, // the caller compares with the clock
 		KeyUsages:   leafUsage(),
 	}
@@ -175,12 +176,16 @@ func (n *Network) verify(leaf *x509.Certificate, g *grant) error {
 	}
 	chains, err := leaf.Verify(opts)
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		return fmt.Errorf("%w: it and its invite are valid at different times", ErrExpired)
+		return false, fmt.Errorf("%w: it and its invite are valid at different times", ErrExpired)
 	}
-	if err == nil && !slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return len(c) == certs }) {
-		return fmt.Errorf("%w: an invite's certificate that did not issue it", ErrBadCertificate)
+	if err != nil {
+		return false, notMember(err)
 	}
-	return notMember(err)
+	i := slices.IndexFunc(chains, func(c []*x509.Certificate) bool { return len(c) == certs })
+	if i < 0 {
+		return false, fmt.Errorf("%w: an invite's certificate that did not issue it", ErrBadCertificate)
+	}
+	return !chains[i][certs-1].Equal(n.ca.cert), nil
 }
 
 func notMember(err error) error {

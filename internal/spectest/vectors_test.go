@@ -7,10 +7,12 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,18 +100,30 @@ func (d *deriver) identity() {
 	ca := d.set("CA key", ed25519.NewKeyFromSeed(caSeed).Public().(ed25519.PublicKey))
 	closed := networkID("weft", ca)
 	d.set("closed network ID", closed[:])
+	members := d.expand(caSeed, closed[:], "weft network shared")
+	d.set("members' key", members)
+	body := slices.Concat(closed[:], members, counting(0x60, 32), []byte("weft"))
+	d.set("rotated body", body)
+	sum := sha256.Sum256(body)
+	secret := "weft-secret-2-" + base64.RawURLEncoding.EncodeToString(append(body, sum[:4]...))
+	caSeed2 := argon2.IDKey([]byte(secret), salt[:], 2, 19456, 1, 32)
+	d.set("rotated CA key", ed25519.NewKeyFromSeed(caSeed2).Public().(ed25519.PublicKey))
 	open := networkID("weft", []byte("open"))
 	d.set("open network ID", open[:])
-	k, err := hkdf.Key(sha256.New, seed, nil, "weft derive\x00weft stateless reset\x00", 32)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	mac := hmac.New(sha256.New, k)
+	mac := hmac.New(sha256.New, d.expand(seed, nil, "weft derive\x00weft stateless reset\x00"))
 	mac.Write(counting(0x10, 8))
 	d.set("reset token", mac.Sum(nil)[:16])
 	caKey := ed25519.NewKeyFromSeed(caSeed)
 	d.set("node revocation", revocation(caKey, closed, 1, public, 0))
 	d.set("invite revocation", revocation(caKey, closed, 2, counting(0x20, 8), 4102444800))
+}
+
+func (d *deriver) expand(key, salt []byte, info string) []byte {
+	k, err := hkdf.Key(sha256.New, key, salt, info, 32)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return k
 }
 
 // revocation is section 2.6.
@@ -187,6 +201,30 @@ func TestIdentityKeepsToTheVectors(t *testing.T) {
 		if id := n.ID(); !bytes.Equal(id[:], v[name]) {
 			t.Errorf("%s %x, want %x", name, id, v[name])
 		}
+	}
+}
+
+func TestReplacedSecretsKeepToTheVectors(t *testing.T) {
+	t.Parallel()
+	v := vectors(t)
+	text := func(prefix string, body []byte) string {
+		sum := sha256.Sum256(body)
+		return prefix + base64.RawURLEncoding.EncodeToString(slices.Concat(body, sum[:4]))
+	}
+	secret := text("weft-secret-2-", v["rotated body"])
+	n, err := identity.OpenNetwork(identity.NetworkConfig{Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id := n.ID(); !bytes.Equal(id[:], v["closed network ID"]) {
+		t.Errorf("the network ID is %x", id)
+	}
+	if want := text("weft-ca-1-", slices.Concat(v["closed network ID"], v["rotated CA key"], []byte("weft"))); n.CA() != want {
+		t.Errorf("the CA is %s, want %s", n.CA(), want)
+	}
+	first, err := identity.OpenNetwork(identity.NetworkConfig{Secret: vectorSecret}, secret)
+	if err != nil || first.Derive("x") != n.Derive("x") {
+		t.Errorf("the first secret does not go with it: %v", err)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/weftnet/weft/internal/control"
-	"github.com/weftnet/weft/internal/identity"
 )
 
 // handOnAfter is how long after a registration a node hands its relay what that
@@ -24,8 +23,7 @@ func (u *Uplink) handOn(ctx context.Context, client *control.Client) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, JoinTimeout)
 	defer cancel()
-	list, _, _ := u.cfg.Revocations.After(0, identity.MaxRevocations)
-	for part := range slices.Chunk(list, control.MaxRevocations) {
+	for part := range slices.Chunk(u.cfg.Revocations.All(), control.MaxRevocations) {
 		if err := client.Revoke(ctx, part); err != nil {
 			u.log.WithError(err).Debug("the relay does not take all revocations")
 			return
