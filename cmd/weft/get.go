@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -16,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/weftnet/weft/cmd/weft/internal/localapi"
 	"github.com/weftnet/weft/overlay"
 )
 
@@ -24,13 +26,13 @@ const defaultTimeout = 30 * time.Second
 
 // A getCommand is the command line of weft get.
 type getCommand struct {
-	membership
+	guest
 	output  string
 	timeout time.Duration
 }
 
 func newGet() *cobra.Command {
-	g := getCommand{membership: membership{short: true}}
+	g := getCommand{guest: guest{membership: membership{short: true}}}
 	cmd := &cobra.Command{
 		Use:   "get URL",
 		Short: "Fetch a URL from a node",
@@ -47,7 +49,6 @@ The host of the URL is a node's name, ID or key.`,
 	f := cmd.Flags()
 	f.StringVarP(&g.output, "output", "o", "", "`file` for the answer, instead of standard output")
 	f.DurationVar(&g.timeout, "timeout", defaultTimeout, "how long to wait for a relay, and then for the answer to begin")
-	g.relayFlag(cmd)
 	g.flags(cmd)
 	return cmd
 }
@@ -57,11 +58,7 @@ func (g *getCommand) run(cmd *cobra.Command, rawURL string) error {
 	if err != nil {
 		return usage(cmd, err)
 	}
-	cfg, err := g.config(cmd, logrus.ErrorLevel)
-	if err != nil {
-		return err
-	}
-	node, err := overlay.New(cfg)
+	node, err := g.node(cmd, logrus.ErrorLevel)
 	if err != nil {
 		return err
 	}
@@ -70,7 +67,7 @@ func (g *getCommand) run(cmd *cobra.Command, rawURL string) error {
 	if err := waitReady(cmd.Context(), node, g.timeout); err != nil {
 		return err
 	}
-	transport := node.HTTPTransport()
+	transport := httpTransport(node)
 	transport.ResponseHeaderTimeout = g.timeout
 	defer transport.CloseIdleConnections()
 
@@ -92,6 +89,20 @@ func (g *getCommand) run(cmd *cobra.Command, rawURL string) error {
 		return err
 	}
 	return g.deliver(cmd, resp)
+}
+
+// httpTransport is overlay.Node.HTTPTransport for any node.
+func httpTransport(node localapi.Node) *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+			defer cancel()
+			return node.Dial(ctx, addr)
+		},
+		Protocols: protocols,
+	}
 }
 
 // deliver writes the answer to where it should go.
@@ -140,7 +151,9 @@ func parseURL(s string) (*url.URL, error) {
 }
 
 // waitReady waits for a relay, but not for ever.
-func waitReady(ctx context.Context, node *overlay.Node, timeout time.Duration) error {
+func waitReady(ctx context.Context, node interface {
+	WaitReady(ctx context.Context) error
+}, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("nothing after %v", timeout))
 	defer cancel()
 	return node.WaitReady(ctx)
@@ -155,7 +168,7 @@ type sender struct {
 func senderOf(info httptrace.GotConnInfo) *sender {
 	var s sender
 	s.peer, _ = overlay.PeerOf(info.Conn)
-	s.path, _ = overlay.PathOf(info.Conn)
+	s.path, _ = localapi.PathOf(info.Conn)
 	return &s
 }
 

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	for _, name := range []string{
-		overlay.EnvNetwork, overlay.EnvSecret, overlay.EnvInvite, overlay.EnvOpen, overlay.EnvRelays, overlay.EnvName, overlay.EnvState,
+		overlay.EnvNetwork, overlay.EnvSecret, overlay.EnvInvite, overlay.EnvOpen, overlay.EnvRelays, overlay.EnvName, overlay.EnvState, envSocket,
 	} {
 		os.Unsetenv(name)
 	}
@@ -29,13 +29,23 @@ func TestMain(m *testing.M) {
 	for _, f := range gossiptest.MeshLeaves {
 		left = append(left, goleak.IgnoreAnyFunction(f))
 	}
+	dir, err := os.MkdirTemp("", "weft") // for sockets, apart from those of nodes that run here
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("XDG_RUNTIME_DIR", dir)
+	left = append(left, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
 	goleak.VerifyTestMain(m, left...)
 }
 
 // weft runs one command line.
 func weft(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	var out, errs strings.Builder
+	var out strings.Builder
+	var errs log // nodes log while the command writes
 	code = run(t.Context(), append([]string{}, args...), &out, &errs)
 	return out.String(), errs.String(), code
 }

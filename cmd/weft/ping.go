@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/weftnet/weft/cmd/weft/internal/localapi"
 	"github.com/weftnet/weft/overlay"
 )
 
@@ -22,13 +23,13 @@ const (
 
 // A pingCommand is the command line of weft ping.
 type pingCommand struct {
-	membership
+	guest
 	count             int
 	interval, timeout time.Duration
 }
 
 func newPing() *cobra.Command {
-	p := pingCommand{membership: membership{short: true}}
+	p := pingCommand{guest: guest{membership: membership{short: true}}}
 	cmd := &cobra.Command{
 		Use:   "ping NODE[:PORT]",
 		Short: "Measure round trips to a node",
@@ -49,7 +50,6 @@ It fails if nothing was answered.`,
 	f.IntVarP(&p.count, "count", "n", pingCount, "how often; 0 is until interrupted")
 	f.DurationVarP(&p.interval, "interval", "i", pingInterval, "the pause between two")
 	f.DurationVar(&p.timeout, "timeout", pingTimeout, "how long to wait for a relay, and then for each answer")
-	p.relayFlag(cmd)
 	p.flags(cmd)
 	return cmd
 }
@@ -58,11 +58,7 @@ func (p *pingCommand) run(cmd *cobra.Command, target string) error {
 	if p.count < 0 || p.interval < 0 {
 		return usage(cmd, errors.New("how often? --count and --interval cannot be negative"))
 	}
-	cfg, err := p.config(cmd, logrus.ErrorLevel)
-	if err != nil {
-		return err
-	}
-	node, err := overlay.New(cfg)
+	node, err := p.node(cmd, logrus.ErrorLevel)
 	if err != nil {
 		return err
 	}
@@ -70,22 +66,26 @@ func (p *pingCommand) run(cmd *cobra.Command, target string) error {
 	if err := waitReady(cmd.Context(), node, p.timeout); err != nil {
 		return err
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), relaysOf(node.Status()))
+	st, err := node.status(cmd.Context())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), st.relaysInUse())
 	var once pinger = node.Ping
 	if _, _, err := net.SplitHostPort(target); err == nil {
-		once = knock(node)
+		once = knock(node, st.Layer)
 	}
 	return p.repeat(cmd, target, once)
 }
 
-// relaysOf says which relays a node uses.
-func relaysOf(st overlay.Status) string {
+// relaysInUse says which relays a node uses.
+func (r report) relaysInUse() string {
 	home, rest := "no home relay", ""
-	for _, r := range st.Relays {
-		switch name := "relay " + r.Addr + " (" + r.ID.String() + ")"; {
-		case r.Home:
+	for _, x := range r.Relays {
+		switch name := "relay " + x.Addr + " (" + x.ID + ")"; {
+		case x.Home:
 			home = "home is " + name
-		case r.Up:
+		case x.Up:
 			rest += ", spare is " + name
 		}
 	}
@@ -153,7 +153,7 @@ func (p *pingCommand) pause(ctx context.Context, done int) bool {
 }
 
 // knock returns what pings a port: it opens a conn and closes it.
-func knock(node *overlay.Node) pinger {
+func knock(node localapi.Node, layer string) pinger {
 	return func(ctx context.Context, addr string) (overlay.PingResult, error) {
 		var result overlay.PingResult
 		begun := time.Now()
@@ -163,8 +163,8 @@ func knock(node *overlay.Node) pinger {
 		}
 		result.RTT = time.Since(begun)
 		result.Peer, _ = overlay.PeerOf(conn)
-		result.Path, _ = overlay.PathOf(conn)
-		result.Layer = node.Status().Layer // there is no conn between different ones
+		result.Path, _ = localapi.PathOf(conn)
+		result.Layer = layer // there is no conn between different ones
 		return result, conn.Close()
 	}
 }

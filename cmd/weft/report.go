@@ -19,6 +19,9 @@ type report struct {
 	UDP     udpReport     `json:"udp"`
 	Links   *linksReport  `json:"links,omitempty"` // that peers make to this node
 	Peers   []peerReport  `json:"peers"`
+
+	Up        bool   `json:"up,omitempty"`         // other commands may use the node
+	NetworkID string `json:"network_id,omitempty"` // of a node that is up
 }
 
 type relayReport struct {

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/weftnet/weft/cmd/weft/internal/localapi"
+	"github.com/weftnet/weft/overlay"
+)
+
+// An upCommand is the command line of weft up.
+type upCommand struct {
+	membership
+	socket, linkAddr string
+}
+
+func newUp() *cobra.Command {
+	var u upCommand
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run a node that other commands on this machine use",
+		Long: `Runs a node until it is told to stop. Other commands of the same user on this
+machine use it instead of making a node of their own: their conns are there at
+once, over paths that are known already.
+
+They find it by its network: a command uses the node if the secret, invite or
+network that its flags and environment tell of is the node's, or if they tell of
+none. With several nodes up, --socket says which. The socket is readable by this
+user only, and in a directory that nobody else may enter.`,
+		Example: `  weft up --name laptop --state ~/.weft
+  weft ping files                      # in another shell, without WEFT_SECRET
+  weft up --socket ~/.weft/lab.sock    # and weft ping --socket ~/.weft/lab.sock files`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&u.socket, "socket", "", "`file` for the socket, in a directory that is this user's alone ("+envSocket+"); without it, other commands find the node by its network")
+	f.StringVar(&u.linkAddr, "link-addr", "", "`address` at which peers whose UDP is blocked reach this node over TCP, such as :4000; open it in the firewall")
+	u.nameFlag(cmd)
+	u.relayFlag(cmd)
+	u.flags(cmd)
+	return cmd
+}
+
+func (u *upCommand) run(cmd *cobra.Command) error {
+	cfg, err := u.config(cmd, logrus.InfoLevel)
+	if err != nil {
+		return err
+	}
+	cfg.LinkAddr = u.linkAddr
+	if u.socket == "" {
+		u.socket = os.Getenv(envSocket)
+	}
+	networkID, err := networkIDOf(cfg)
+	if err != nil {
+		return err
+	}
+	node, err := overlay.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	api := localapi.NewServer(node, cfg.Logger)
+	defer api.Close()
+	socket, err := serveSocket(node, u.socket, func() report {
+		r := newReport(node.Status())
+		r.Up, r.NetworkID = true, networkID
+		return r
+	}, api)
+	if err != nil {
+		return err
+	}
+	defer socket.stop()
+	if err := node.WaitReady(cmd.Context()); err != nil {
+		if cmd.Context().Err() != nil {
+			return nil // told to stop before it was ready
+		}
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "up as %s, network %s, socket %s\n", named(node.ID().String(), node.Name()), node.Status().Network, socket.file)
+	<-cmd.Context().Done()
+	return nil
+}
