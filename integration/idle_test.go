@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weftnet/weft/internal/racetest"
 	"github.com/weftnet/weft/overlay"
 )
 
@@ -35,7 +36,7 @@ func TestARelayOfIdleNodesIsIdle(t *testing.T) {
 	if os.Getenv("WEFT_BIG") == "" {
 		t.Skip("WEFT_BIG=1 runs it")
 	}
-	if raceDetector {
+	if racetest.Enabled {
 		t.Skip("the nodes are of this process, whose memory the race detector multiplies")
 	}
 	needFiles(t, idleNodes+500)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weftnet/weft/internal/racetest"
 	"github.com/weftnet/weft/overlay"
 )
 
@@ -116,7 +117,7 @@ func (l *lab) finish(t *transfer) {
 func TestAGigabyteArrivesAsItWasSent(t *testing.T) {
 	t.Parallel()
 	size := int64(1 << 30)
-	if raceDetector && os.Getenv("WEFT_BIG") == "" {
+	if racetest.Enabled && os.Getenv("WEFT_BIG") == "" {
 		size /= 4
 	}
 	l := newLab(t)

@@ -12,12 +12,14 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/weftnet/weft/internal/lan"
+	"github.com/weftnet/weft/internal/racetest"
 	"github.com/weftnet/weft/internal/simnet"
 	"github.com/weftnet/weft/relay"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
+	racetest.OneProcessor()
 	lanListen = func(context.Context) ([]lan.PacketConn, error) { return nil, errors.ErrUnsupported }
 	goleak.VerifyTestMain(m)
 }

@@ -20,7 +20,9 @@
 //
 // Everything works in testing/synctest bubbles, where time is simulated: an
 // hour passes at once, and durations that a test measures are exact. Outside of
-// bubbles everything works, too, in real time.
+// bubbles everything works, too, in real time. Under the race detector of Go 1.26
+// have TestMain call runtime.GOMAXPROCS(1): it crashes now and then when two
+// threads run timers of one bubble.
 //
 // # What is simulated
 //

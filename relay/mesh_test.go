@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weftnet/weft/gossip/gossiptest"
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/internal/racetest"
 	"github.com/weftnet/weft/internal/relayhost"
 	"golang.org/x/sys/unix"
 )
@@ -53,7 +53,7 @@ type meshFleet struct {
 // distances away in a ring.
 func newMeshFleet(t *testing.T, n int, distances ...int) *meshFleet {
 	t.Helper()
-	if gossiptest.Race && os.Getenv("WEFT_RACE") == "" {
+	if racetest.Enabled && os.Getenv("WEFT_RACE") == "" {
 		t.Skip("mesh has a race of its own; WEFT_RACE=1 runs it all the same")
 	}
 	f := &meshFleet{lab: newLab(t), cut: make(map[string]bool)}
@@ -313,8 +313,8 @@ func testMeshed(t *testing.T, relays, nodes int, distances []int) {
 
 // Half of the relays are cut off from the other half, and come back.
 func TestMeshedRelaysHealAfterAPartition(t *testing.T) {
-	if gossiptest.Race {
-		t.Skip("mesh has a race of its own when conns end; see gossiptest.Race")
+	if racetest.Enabled {
+		t.Skip("mesh has a race of its own: when a conn ends, it reads a peer's nickname, which a topology update may be writing")
 	}
 	f := newMeshFleet(t, 4, 1)
 	defer f.close()

@@ -5,10 +5,14 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/weftnet/weft/internal/racetest"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	racetest.OneProcessor()
+	goleak.VerifyTestMain(m)
+}
 
 // A fakeStream is one end of an in-memory pipe that remembers its first reset.
 type fakeStream struct {

@@ -8,10 +8,14 @@ import (
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/lan"
 	"github.com/weftnet/weft/internal/lan/lantest"
+	"github.com/weftnet/weft/internal/racetest"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	racetest.OneProcessor()
+	goleak.VerifyTestMain(m)
+}
 
 // network is the key of the tests' network.
 var network = [32]byte{1, 2, 3}

@@ -4,10 +4,14 @@ import (
 	"testing"
 
 	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/racetest"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	racetest.OneProcessor()
+	goleak.VerifyTestMain(m)
+}
 
 // newFrame returns a data frame with a packet that starts with text and is n
 // bytes long in total, or as long as text.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weftnet/weft/internal/frame"
@@ -266,7 +267,7 @@ func (pl *play) settle() {
 
 // perform plays a sequence of events from its beginning to the end.
 func perform(t *testing.T, events []byte) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, weathers[0], weathers[0], 1, 1200)
 		defer p.close()
 		a, b := p.dial(t)

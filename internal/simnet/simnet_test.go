@@ -14,10 +14,14 @@ import (
 
 	"github.com/weftnet/weft/internal/frame"
 	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/internal/racetest"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	racetest.OneProcessor()
+	goleak.VerifyTestMain(m)
+}
 
 // arrived is a frame at the end of a wire.
 type arrived struct {

@@ -8,11 +8,15 @@ import (
 	"github.com/weftnet/weft/internal/frame"
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/internal/racetest"
 	"github.com/weftnet/weft/internal/simnet"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	racetest.OneProcessor()
+	goleak.VerifyTestMain(m)
+}
 
 // The nodes of the tests.
 const (

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/racetest"
 )
 
 // window is how many frames a test lets be on their way at once: few enough for
@@ -253,7 +254,7 @@ func TestPortInUseIsAnError(t *testing.T) {
 // Packets cost no allocation, on either side. A round that allocates once now
 // and then, when the collector has emptied a pool, rounds down to none.
 func TestPacketsDoNotAllocate(t *testing.T) {
-	if raceEnabled {
+	if racetest.Enabled {
 		t.Skip("the race detector empties pools at random")
 	}
 	for _, k := range kinds {

@@ -8,10 +8,14 @@ import (
 	"testing"
 
 	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/racetest"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	racetest.OneProcessor()
+	goleak.VerifyTestMain(m)
+}
 
 var (
 	loopback4 = netip.MustParseAddrPort("127.0.0.1:0")

@@ -9,12 +9,16 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
 
+	"github.com/weftnet/weft/internal/racetest"
 	"github.com/weftnet/weft/stream"
 	"github.com/weftnet/weft/stream/streamtest"
 	"github.com/weftnet/weft/stream/streamtest/memsession"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	racetest.OneProcessor()
+	goleak.VerifyTestMain(m)
+}
 
 // errLost is why a killed session ended.
 var errLost = &stream.ClosedError{Cause: errors.New("the peer is gone")}

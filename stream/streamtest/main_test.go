@@ -4,6 +4,7 @@ import (
 	"flag"
 	"testing"
 
+	"github.com/weftnet/weft/internal/racetest"
 	"go.uber.org/goleak"
 )
 
@@ -12,6 +13,7 @@ import (
 const parallel = "12"
 
 func TestMain(m *testing.M) {
+	racetest.OneProcessor()
 	flag.Parse()
 	flag.Set("test.parallel", parallel)
 	goleak.VerifyTestMain(m)

@@ -1,6 +1,0 @@
-//go:build unix && !race
-
-package integration
-
-// raceDetector says whether all this runs under the race detector.
-const raceDetector = false
