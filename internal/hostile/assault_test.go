@@ -32,6 +32,7 @@ const (
 	perSimulatedConn = 96 << 10  // both ends of one, in the simulation, whoever has it
 	perNode          = 512 << 10 // an attacker's own overlay.Node, which lives in this process, too
 	perLink          = 64 << 10  // a link's goroutines, queues and port
+	perSession       = 128 << 10 // a session, its handshake and its buffers
 	perHandshake     = 96 << 10  // an unfinished handshake: crypto/tls and 64 KiB of CRYPTO bytes at most
 )
 

@@ -67,6 +67,7 @@ type world struct {
 	mu       sync.Mutex
 	conns    map[[2]string][]*conn // by both hosts; dialled ones, open or not
 	paths    map[[2]string]*onPath
+	dials    map[string]int          // that hosts have tried, by address
 	accepted map[string]*simnet.Conn // the other ends, by who dialled
 	told     []string                // what honest nodes say, which nobody else may see
 	ends     []func()                // in the order of beginnings
@@ -78,7 +79,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
 			T: t, net: simnet.NewNetwork(1), log: logrus.New(),
-			conns: make(map[[2]string][]*conn), paths: make(map[[2]string]*onPath), accepted: make(map[string]*simnet.Conn),
+			conns: make(map[[2]string][]*conn), paths: make(map[[2]string]*onPath), accepted: make(map[string]*simnet.Conn), dials: make(map[string]int),
 		}
 		w.log.SetOutput(t.Output())
 		w.log.SetLevel(logrus.WarnLevel)
@@ -107,7 +108,7 @@ type host struct {
 	name          string
 	addr          string // of a relay
 
-	transport gossip.Transport // of a relay
+	transport *spied // of a relay
 }
 
 // GossipTransport is for relay.Server.
@@ -135,6 +136,9 @@ func (w *world) start(name string, cfg overlay.Config) *host {
 		cfg.Logger = w.log.WithField("host", name)
 	}
 	cfg.DialLink = func(ctx context.Context, _, addr string) (net.Conn, error) {
+		w.mu.Lock()
+		w.dials[addr]++
+		w.mu.Unlock()
 		c, err := w.net.Dial(ctx, name, addr)
 		if err != nil {
 			return nil, err
@@ -188,8 +192,11 @@ func (w *world) relayWith(name string, s *relay.Server, cfg overlay.Config) *hos
 	if err != nil {
 		w.Fatal(err)
 	}
-	h.addr, h.transport = ln.Addr().String(), w.hub.Transport()
-	s.Host, s.Addrs = h, []string{h.addr}
+	h.addr, h.transport = ln.Addr().String(), &spied{Transport: w.hub.Transport()}
+	s.Host = h
+	if s.Addrs == nil {
+		s.Addrs = []string{h.addr}
+	}
 	h.Server = s
 	s.Stats() // so that it runs before anybody dials
 	w.wg.Go(func() {
