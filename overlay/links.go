@@ -63,10 +63,9 @@ type peerLink struct {
 }
 
 func newPeerLinks(n *Node) *peerLinks {
-	network := link.TagOf(n.credentials.Network().ID())
-	d := &linkdial.Dialer{Connect: n.cfg.DialLink, Hello: link.Hello{Network: network, Node: n.ID()}}
+	d := &linkdial.Dialer{Connect: n.cfg.DialLink, Hello: n.hello()}
 	return &peerLinks{
-		node: n, dial: d.Dial, network: network, gate: newLinkGate(),
+		node: n, dial: d.Dial, network: d.Hello.Network, gate: newLinkGate(),
 		all: make(map[*switchboard.Port]*peerLink), routes: make(map[NodeID]*peerLink),
 	}
 }
@@ -167,6 +166,9 @@ func (l *peerLinks) serveConn(conn net.Conn, s *linkSlot) {
 	hello, err := link.Server(ctx, fc, l.node.ID(), func(h link.Hello) link.Status {
 		if h.Network != l.network {
 			return link.StatusNetwork
+		}
+		if h.Mesh() {
+			return link.StatusNoMesh
 		}
 		return link.StatusOK
 	})

@@ -3,6 +3,7 @@ package overlay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -204,11 +205,18 @@ func (l *natLab) stranger(from, addr string, tag link.NetworkTag, node NodeID) *
 		l.t.Fatal(err)
 	}
 	if node != 0 {
-		if _, err := link.Client(c, link.Hello{Network: tag, Node: node}); err != nil {
-			l.t.Fatal(err)
-		}
+		l.hello(c, link.Hello{Network: tag, Node: node})
 	}
 	return c
+}
+
+func (l *natLab) hello(c *simnet.Conn, h link.Hello) link.FrameConn {
+	l.t.Helper()
+	fc, err := link.Client(c, h)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return fc
 }
 
 // Strangers at the listener get nothing, take no more than their share, and keep
@@ -226,14 +234,20 @@ func TestStrangersAtTheListener(t *testing.T) {
 		l.stranger("elsewhere", addr, link.NetworkTag{1}, 7)
 		l.stranger("claims", addr, tag, a.ID())
 		l.stranger("itself", addr, tag, b.ID())
+		relay := l.hello(l.stranger("relay", addr, tag, 0), link.Hello{Network: tag, Node: 8}.FromRelay())
+		_, err := relay.ReadFrame()
+		if refused, ok := errors.AsType[*link.RefusedError](err); !ok || refused.Status != link.StatusNoMesh {
+			t.Errorf("a relay was told %v", err)
+		}
+		_ = relay.Close()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if st := b.Status().Links; st.Waiting != 2 || st.Refused != 2 || st.Accepted != 1 {
+		if st := b.Status().Links; st.Waiting != 2 || st.Refused != 3 || st.Accepted != 1 {
 			t.Errorf("after strangers: %+v", st)
 		}
 		becomes(t, a, b.ID(), "sim", 10*time.Second)
 		time.Sleep(linkProof)
-		if st := b.Status().Links; st.Waiting != 0 || st.Refused != 3 || st.Unproven != 1 || st.Links != 1 {
+		if st := b.Status().Links; st.Waiting != 0 || st.Refused != 4 || st.Unproven != 1 || st.Links != 1 {
 			t.Errorf("after the time to prove: %+v", st)
 		}
 		for i := range 1000 {

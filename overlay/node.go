@@ -39,7 +39,6 @@ type Node struct {
 	sw          *switchboard.Switch
 	ep          *session.Endpoint
 	hooks       *relayhost.Hooks
-	dialLink    link.Dial
 	uplinks     *uplink.Set
 	direct      *directPaths // nil: relays only
 	lan         *lanNodes    // nil: not looked for
@@ -114,10 +113,9 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.events.start()
 	n.watchMembership()
-	n.dialLink = cfg.linkDialer(link.Hello{Network: link.TagOf(credentials.Network().ID()), Node: id})
 	n.uplinks = uplink.New(uplink.Config{
 		Relays:       cfg.Relays,
-		Dial:         n.dialLink,
+		Dial:         cfg.linkDialer(n.hello()),
 		Lookup:       cfg.linkLookup(),
 		Self:         id,
 		Registration: func() control.Register { return control.Register{Names: credentials.Names()} },
@@ -192,10 +190,15 @@ func (n *Node) Key() PublicKey { return n.credentials.Key().Public() }
 // Name returns the node's name in lower case, empty if it has none.
 func (n *Node) Name() string { return n.cfg.Name }
 
+// hello is what the node's links begin with.
+func (n *Node) hello() link.Hello {
+	return link.Hello{Network: link.TagOf(n.credentials.Network().ID()), Node: n.ID()}
+}
+
 // RelayHost is for package relay, which makes a node a relay.
 func (n *Node) RelayHost() relayhost.Parts {
 	return relayhost.Parts{
-		Switch: n.sw, Endpoint: n.ep, Credentials: n.credentials, Hooks: n.hooks, Dial: n.dialLink, Logger: n.log,
+		Switch: n.sw, Endpoint: n.ep, Credentials: n.credentials, Hooks: n.hooks, Dial: n.cfg.linkDialer(n.hello().FromRelay()), Logger: n.log,
 	}
 }
 

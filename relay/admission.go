@@ -10,8 +10,10 @@ import (
 	"github.com/weftnet/weft/internal/origin"
 )
 
-// admission counts links and limits them. A link first counts as a preface
-// and, once accepted, as a link, in all and for its address.
+// admission counts links and limits them, in all and for each address. A node's
+// link first counts as a preface and, once accepted, as a link; one of the
+// backbone, which has an admission of its own, as a preface until the other end
+// has proven to be a relay.
 type admission struct {
 	maxLinks, maxPerAddress            int      // negative: no limit
 	maxPrefaces, maxPrefacesPerAddress int      // the same
@@ -32,7 +34,6 @@ type slot struct {
 	a      *admission
 	addr   string
 	linked bool
-	relay  bool // does not count as a link any more
 	shared bool // the address has no limit of its own
 }
 
@@ -63,24 +64,43 @@ func (a *admission) enter(remote net.Addr) *slot {
 	return &slot{a: a, addr: addr, shared: shared}
 }
 
-// link makes the slot that of an accepted link, unless the status says why
-// not.
+// link makes the slot that of a link, unless the status says why not. It may be
+// called again.
 func (s *slot) link() link.Status {
 	a := s.a
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	u := a.addresses[s.addr]
+	if s.linked {
+		return link.StatusOK
+	}
+	status := s.roomLocked()
+	if status == link.StatusOK {
+		u := a.addresses[s.addr]
+		a.prefaces--
+		u.prefaces--
+		a.links++
+		u.links++
+		s.linked = true
+	}
+	return status
+}
+
+// room says what link would say now.
+func (s *slot) room() link.Status {
+	s.a.mu.Lock()
+	defer s.a.mu.Unlock()
+	return s.roomLocked()
+}
+
+// roomLocked is room with the admission's mu held.
+func (s *slot) roomLocked() link.Status {
+	a := s.a
 	switch {
 	case a.draining:
 		return link.StatusShuttingDown
-	case exceeds(a.links, a.maxLinks) || !s.shared && exceeds(u.links, a.maxPerAddress):
+	case exceeds(a.links, a.maxLinks) || !s.shared && exceeds(a.addresses[s.addr].links, a.maxPerAddress):
 		return link.StatusBusy
 	}
-	a.prefaces--
-	u.prefaces--
-	a.links++
-	u.links++
-	s.linked = true
 	return link.StatusOK
 }
 
@@ -104,32 +124,16 @@ func (s *slot) origin() string {
 	return s.addr
 }
 
-// exempt makes the slot that of a link to another relay, which counts for its
-// address only: neither MaxLinks nor who waits for the nodes to leave shall care.
-func (s *slot) exempt() {
-	a := s.a
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if s.linked && !s.relay {
-		s.relay = true
-		a.links--
-		a.checkEmpty()
-	}
-}
-
 // leave gives the place up.
 func (s *slot) leave() {
 	a := s.a
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	u := a.addresses[s.addr]
-	switch {
-	case s.relay:
-		u.links--
-	case s.linked:
+	if s.linked {
 		a.links--
 		u.links--
-	default:
+	} else {
 		a.prefaces--
 		u.prefaces--
 	}

@@ -80,9 +80,11 @@ func (c *console) takeControl(s *session.Stream, t *turn) {
 	t.begin(func(ctx context.Context) { c.serve(ctx, server) })
 }
 
-// takeMesh serves a stream of the backbone if the peer may belong to it.
+// takeMesh serves a stream of the backbone if the peer may belong to it: it is a
+// relay, and a link leads there that was dialled as one between relays.
 func (c *console) takeMesh(s *session.Stream, t *turn) {
-	if !c.session.Peer().Has(identity.RoleRelay) {
+	id := c.session.Peer().ID
+	if port := c.relay.Switch.Port(id); !c.session.Peer().Has(identity.RoleRelay) || port == nil || !port.Trusted() {
 		c.relay.stats.refusedMesh.Add(1)
 		_ = s.Refuse(uint64(stream.CodeNotAllowed))
 		return
@@ -93,7 +95,7 @@ func (c *console) takeMesh(s *session.Stream, t *turn) {
 	}
 	t.begin(func(ctx context.Context) {
 		err := c.relay.converse(ctx, s)
-		c.relay.log.WithError(err).WithField("peer", c.session.Peer().ID.String()).Debug("stream of the backbone ended")
+		c.relay.log.WithError(err).WithField("peer", id.String()).Debug("stream of the backbone ended")
 		_ = s.Close()
 	})
 }

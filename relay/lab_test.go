@@ -54,6 +54,7 @@ type node struct {
 	lab   *lab
 	parts relayhost.Parts
 	up    *uplink.Set
+	dial  link.Dial // as a node that is no relay
 
 	gossip gossip.Transport // of a relay
 }
@@ -117,9 +118,11 @@ func (l *lab) node(host string, c *identity.Credentials) *node {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	hello := link.Hello{Network: link.TagOf(c.Network().ID()), Node: c.Key().ID()}
+	n.dial = l.net.Dialer(host, hello)
 	n.parts = relayhost.Parts{
 		Switch: sw, Endpoint: ep, Credentials: c, Hooks: hooks, Logger: log.WithField("host", host),
-		Dial: l.net.Dialer(host, link.Hello{Network: link.TagOf(c.Network().ID()), Node: c.Key().ID()}),
+		Dial: l.net.Dialer(host, hello.FromRelay()),
 	}
 	return n
 }
@@ -129,7 +132,7 @@ func (l *lab) attach(n *node, relays ...string) {
 	c := n.parts.Credentials
 	n.up = uplink.New(uplink.Config{
 		Relays:       relays,
-		Dial:         l.net.Dialer(n.host, link.Hello{Network: link.TagOf(c.Network().ID()), Node: n.id()}),
+		Dial:         n.dial,
 		Registration: func() control.Register { return control.Register{Names: c.Names()} },
 		Logger:       n.parts.Logger,
 	}, n.parts.Switch, n.parts.Endpoint)

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,14 @@ func share(field, limit, byDefault int) int {
 		return byDefault / part
 	}
 	return max(limit/part, 1)
+}
+
+// meshShare is what one address may take of a limit on links of other relays.
+func (s *Server) meshShare(field, byDefault int) int {
+	if s.MaxLinksPerAddress < 0 {
+		return -1
+	}
+	return share(0, cmp.Or(field, byDefault), byDefault)
 }
 
 // A rated address is one with its buckets.

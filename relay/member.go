@@ -84,11 +84,7 @@ func (r *relay) greet(ctx context.Context, c link.PrefaceConn, s *slot) (*relay,
 	var at *relay
 	hello, err := link.ServerAs(ctx, c, func(h link.Hello) (link.Status, identity.NodeID) {
 		at = r.serving(h.Network)
-		if at != r && !s.move(at.links, c.RemoteAddr()) {
-			at.stats.refusedAddress.Add(1)
-			return link.StatusBusy, at.self
-		}
-		return at.decide(h, s), at.self
+		return at.decide(h, s, c.RemoteAddr()), at.self
 	}, r.self)
 	if err != nil && at == nil {
 		r.stats.refusedPreface.Add(1)
@@ -109,11 +105,17 @@ func (r *relay) serving(network link.NetworkTag) *relay {
 	return r
 }
 
-// decide says whether a link is accepted.
-func (r *relay) decide(h link.Hello, s *slot) link.Status {
-	if h.Network != r.network {
+// decide says whether a link from remote is accepted.
+func (r *relay) decide(h link.Hello, s *slot, remote net.Addr) link.Status {
+	switch {
+	case h.Network != r.network:
 		r.stats.refusedNetwork.Add(1)
 		return link.StatusNetwork
+	case h.Mesh():
+		return r.decideMesh(s, remote)
+	case s.a != r.links && !s.move(r.links, remote):
+		r.stats.refusedAddress.Add(1)
+		return link.StatusBusy
 	}
 	status := s.link()
 	if status != link.StatusOK {
@@ -128,7 +130,9 @@ func (r *relay) join(c link.PrefaceConn, hello link.Hello, s *slot) *member {
 	m.prove = sync.OnceFunc(func() { close(m.proven) })
 	r.mu.Lock() // before somebody can prove to be there
 	defer r.mu.Unlock()
-	m.port = r.Switch.Attach(c, switchboard.PortConfig{Claimed: hello.Node, Origin: s.origin()})
+	m.port = r.Switch.Attach(c, switchboard.PortConfig{
+		Claimed: hello.Node, Origin: s.origin(), Backbone: hello.Mesh(),
+	})
 	r.members[m.port] = m
 	return m
 }
@@ -179,15 +183,20 @@ func (r *relay) hold(m *member) {
 // of port. The error says that the relay does not serve it, or that its node ID
 // belongs to another key.
 func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
-	trusted := peer.Has(identity.RoleRelay)
-	if trusted {
-		port.Trust()
-	}
+	trusted := port.Backbone() && peer.Has(identity.RoleRelay)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.members[port]
-	if m == nil {
-		return nil // a link of the node that is not the relay's
+	if m == nil { // this side has dialled it, or it is a link of the node that is not the relay's
+		if trusted {
+			port.Trust()
+		}
+		return nil
+	}
+	if port.Backbone() {
+		if err := r.admitRelay(m, peer); err != nil {
+			return err
+		}
 	}
 	if proven := trusted && !r.Credentials.Network().Open(); !proven && !r.allow.Allows(peer) {
 		r.stats.notAllowed.Add(1)
@@ -206,8 +215,8 @@ func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
 	}
 	r.nodes[peer.ID] = m
 	if trusted {
+		port.Trust()
 		r.joinedLocked(nil, port, peer.ID)
-		m.slot.exempt()
 	}
 	m.prove()
 	return nil

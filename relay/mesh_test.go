@@ -90,7 +90,9 @@ func (f *meshFleet) start(i int, ln net.Listener) {
 // tcp starts a node whose links are loopback TCP.
 func (f *meshFleet) tcp(host string, c *identity.Credentials) *node {
 	n := f.node(host, c)
-	dial := link.DialTCP(new(net.Dialer), link.Hello{Network: link.TagOf(c.Network().ID()), Node: n.id()})
+	hello := link.Hello{Network: link.TagOf(c.Network().ID()), Node: n.id()}
+	n.dial = link.DialTCP(new(net.Dialer), hello)
+	dial := link.DialTCP(new(net.Dialer), hello.FromRelay())
 	n.parts.Dial = func(ctx context.Context, addr string) (link.FrameConn, error) {
 		f.mu.Lock()
 		cut := f.cut[host+" "+addr]

@@ -26,9 +26,11 @@ const (
 )
 
 var metrics = append(backboneMetrics(), []metric{
-	{"weft_relay_links", gauge, "Links that are accepted and open.", func(s *Stats) uint64 { return uint64(s.Links) }},
+	{"weft_relay_links", gauge, "Links of nodes that are accepted and open.", func(s *Stats) uint64 { return uint64(s.Links) }},
 	{"weft_relay_nodes", gauge, "Nodes that have proven to be at the other end of a link.", func(s *Stats) uint64 { return uint64(s.Nodes) }},
 	{"weft_relay_prefaces", gauge, "Conns in their first bytes.", func(s *Stats) uint64 { return uint64(s.Prefaces) }},
+	{"weft_relay_mesh_links", gauge, "Links from other relays.", func(s *Stats) uint64 { return uint64(s.MeshLinks) }},
+	{"weft_relay_mesh_claims", gauge, "Links that claim to come from other relays, without a proof yet.", func(s *Stats) uint64 { return uint64(s.MeshClaims) }},
 	{"weft_relay_http_conns", gauge, "Conns that speak HTTP.", func(s *Stats) uint64 { return uint64(s.HTTP) }},
 	{"weft_relay_directory_attached", gauge, "Nodes in the directory that are attached.", func(s *Stats) uint64 { return uint64(s.Directory.Attached) }},
 	{"weft_relay_directory_detached", gauge, "Nodes in the directory that have left lately.", func(s *Stats) uint64 { return uint64(s.Directory.Detached) }},
@@ -51,6 +53,8 @@ var metrics = append(backboneMetrics(), []metric{
 	{"weft_relay_refused_network_total", counter, "Links of another network.", func(s *Stats) uint64 { return s.RefusedNetwork }},
 	{"weft_relay_refused_busy_total", counter, "Links beyond a limit, or during a shutdown.", func(s *Stats) uint64 { return s.RefusedBusy }},
 	{"weft_relay_refused_http_total", counter, "HTTP conns beyond a limit.", func(s *Stats) uint64 { return s.RefusedHTTP }},
+	{"weft_relay_refused_mesh_busy_total", counter, "Links from other relays beyond a limit, or during a shutdown.", func(s *Stats) uint64 { return s.RefusedMeshBusy }},
+	{"weft_relay_refused_mesh_role_total", counter, "Links closed that claimed to come from a relay, of nodes that have proven to be none.", func(s *Stats) uint64 { return s.RefusedMeshRole }},
 	{"weft_relay_unproven_total", counter, "Links closed because nobody proved to be there in time.", func(s *Stats) uint64 { return s.Unproven }},
 	{"weft_relay_not_allowed_total", counter, "Links closed because the relay does not serve the node.", func(s *Stats) uint64 { return s.NotAllowed }},
 	{"weft_relay_conflicts_total", counter, "Links closed because of who proved to be there.", func(s *Stats) uint64 { return s.Conflicts }},
@@ -65,7 +69,7 @@ var metrics = append(backboneMetrics(), []metric{
 	{"weft_relay_control_malformed_total", counter, "Control streams that broke the protocol.", func(s *Stats) uint64 { return s.ControlMalformed }},
 	{"weft_relay_limited_requests_total", counter, "Look-ups refused because the nodes of one address ask too fast.", func(s *Stats) uint64 { return s.LimitedRequests }},
 	{"weft_relay_limited_registrations_total", counter, "Registrations refused because the nodes of one address register too fast.", func(s *Stats) uint64 { return s.LimitedRegistrations }},
-	{"weft_relay_refused_mesh_total", counter, "Streams of the backbone from nodes that are no relays.", func(s *Stats) uint64 { return s.RefusedMesh }},
+	{"weft_relay_refused_mesh_total", counter, "Streams of the backbone from nodes that are no relays, or have no link as relays have.", func(s *Stats) uint64 { return s.RefusedMesh }},
 	{"weft_relay_bad_datagrams_total", counter, "Datagrams of the backbone that held no frame.", func(s *Stats) uint64 { return s.BadDatagrams }},
 	{"weft_relay_http_requests_total", counter, "HTTP requests.", func(s *Stats) uint64 { return s.HTTPRequests }},
 	{"weft_relay_stun_answered_total", counter, "STUN requests answered.", func(s *Stats) uint64 { return s.STUNAnswered }},

@@ -115,7 +115,7 @@ func (p *peer) dial(ctx context.Context) error {
 		Dial: p.dialNext,
 		Attach: func(fc link.FrameConn) link.Attached {
 			conn = fc
-			return p.relay.Switch.Attach(fc, switchboard.PortConfig{Name: p.state().Addr, Claimed: p.want})
+			return p.relay.Switch.Attach(fc, switchboard.PortConfig{Name: p.state().Addr, Claimed: p.want, Backbone: true})
 		},
 		OnState: func(s link.DialerState) { p.dialerChanged(s, conn) },
 	}

@@ -26,7 +26,7 @@ func (l *lab) link(n *node, addr string) *registration {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	fc, err := n.parts.Dial(ctx, addr)
+	fc, err := n.dial(ctx, addr)
 	if err != nil {
 		l.t.Fatalf("%s: %v", n.host, err)
 	}

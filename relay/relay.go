@@ -41,7 +41,8 @@ type relay struct {
 	registrations    int              // the same
 	rates            *addressRates    // of what the nodes of each address ask
 	stunPerAddress   int              // answers in a stunWindow; negative: no limit
-	links            *admission
+	links            *admission       // of nodes, and conns in their first bytes
+	mesh             *admission       // of other relays
 	log              logrus.FieldLogger
 	refusals         *rate.Limiter // of log entries about links that were refused
 	throttled        *rate.Limiter // of log entries about nodes that send too much
@@ -70,6 +71,7 @@ type counters struct {
 	accepted, unproven, conflicts               atomic.Uint64
 	refusedAddress, refusedBusy, refusedNetwork atomic.Uint64
 	refusedPreface, refusedMesh, badDatagrams   atomic.Uint64
+	refusedMeshBusy, refusedMeshRole            atomic.Uint64
 	acceptErrors, controlMalformed, notAllowed  atomic.Uint64
 	learnedDials, learnedWrong, learnedSkipped  atomic.Uint64
 	limitedRequests, limitedRegistrations       atomic.Uint64
@@ -105,6 +107,12 @@ func newRelay(s *Server) *relay {
 			cmp.Or(s.MaxPrefaces, DefaultMaxPrefaces),
 			share(s.MaxPrefacesPerAddress, cmp.Or(s.MaxPrefaces, DefaultMaxPrefaces), DefaultMaxPrefaces),
 		),
+		mesh: newAdmission(
+			cmp.Or(s.MaxMeshLinks, DefaultMaxMeshLinks),
+			s.meshShare(s.MaxMeshLinks, DefaultMaxMeshLinks),
+			cmp.Or(s.MaxMeshClaims, DefaultMaxMeshClaims),
+			s.meshShare(s.MaxMeshClaims, DefaultMaxMeshClaims),
+		),
 		log:       parts.Logger,
 		refusals:  rate.NewLimiter(refusalsPerSecond, refusalBurst),
 		throttled: rate.NewLimiter(refusalsPerSecond, refusalBurst),
@@ -115,7 +123,7 @@ func newRelay(s *Server) *relay {
 		trunks:   make(map[identity.NodeID][]trunk),
 		learned:  make(map[identity.NodeID]*peer),
 	}
-	r.links.shared = s.Proxies
+	r.links.shared, r.mesh.shared = s.Proxies, s.Proxies
 	r.web = newWeb(r, s)
 	if r.directory == nil {
 		r.directory = gossip.NewDirectory(gossip.DirectoryConfig{})

@@ -25,6 +25,8 @@ const (
 	DefaultMaxLinks           = 16384
 	DefaultMaxLinksPerAddress = 256
 	DefaultMaxPrefaces        = 1024
+	DefaultMaxMeshLinks       = 2 * gossip.DefaultMaxRelays
+	DefaultMaxMeshClaims      = gossip.DefaultMaxRelays
 	DefaultMaxHTTP            = 1024
 	DefaultMaxLearnedPeers    = 64
 	DefaultPrefaceTimeout     = 5 * time.Second
@@ -108,6 +110,20 @@ type Server struct {
 	// address may come back in the same moment after the relay was away. Zero: a
 	// quarter of MaxPrefaces, thus 256. Negative: no limit.
 	MaxPrefacesPerAddress int
+	// MaxMeshLinks is how many links from other relays there may be, apart from
+	// MaxLinks, so that a relay whose nodes, or attackers, have taken all of that
+	// still has its backbone. A quarter of them may come from one address, unless
+	// MaxLinksPerAddress is negative. Zero: 512, two for each relay that a backbone
+	// may have, as while a new link takes the place of one that has died. Negative:
+	// no limit.
+	MaxMeshLinks int
+	// MaxMeshClaims is how many links may say in their first bytes that they come
+	// from another relay without having proven it, which takes two round trips, and
+	// HandshakeTimeout at most. It is apart from MaxMeshLinks, so that those who lie
+	// keep nobody away who has proven it, and a quarter may come from one address,
+	// as of MaxMeshLinks. Zero: 256, so that all relays of the largest backbone may
+	// come back in the same moment. Negative: no limit.
+	MaxMeshClaims int
 	// PrefaceTimeout is how long a dialler has for its first bytes. Zero: 5 s.
 	PrefaceTimeout time.Duration
 	// HandshakeTimeout is how long a link may be without a session that proves
@@ -232,10 +248,16 @@ func (s *Server) ServeLink(c link.PrefaceConn) {
 // node itself stays.
 func (s *Server) Shutdown(ctx context.Context) error {
 	r := s.relay()
-	r.links.drain()
+	r.drain()
 	r.announce(goingAway(ctx))
 	err := r.links.waitEmpty(ctx)
 	return errors.Join(err, s.Close())
+}
+
+// drain lets no further link in.
+func (r *relay) drain() {
+	r.links.drain()
+	r.mesh.drain()
 }
 
 // goingAway says how long ctx leaves the nodes.
@@ -258,7 +280,7 @@ func (s *Server) Close() error {
 
 // stopAccepting closes the listeners and lets no link in.
 func (s *Server) stopAccepting() {
-	s.relay().links.drain()
+	s.relay().drain()
 	s.mu.Lock()
 	s.closed = true
 	open := s.listeners

@@ -15,15 +15,17 @@ type protocol uint8
 
 const (
 	protocolUndecided protocol = iota // more bytes will tell
-	protocolLink                      // a link's preface
+	protocolLink                      // the preface of a node's link
+	protocolMesh                      // the preface of a link between relays
 	protocolHTTP                      // a request line of HTTP/1, or the preface of HTTP/2
-	protocolMesh                      // weaveworks/mesh
+	protocolBareMesh                  // weaveworks/mesh that is inside no link
 	protocolTLS                       // a ClientHello
 	protocolOther
 )
 
 // sniffLen is how many of a conn's first bytes are read to tell its protocol.
-// The longest that needs to be seen has 8.
+// The longest that needs to be seen has 8; of a preface, those that mean the
+// same in all versions tell links of nodes from those of the backbone.
 const sniffLen = 64
 
 // beginnings are the first bytes of protocols. None begins another.
@@ -40,7 +42,7 @@ var beginnings = []struct {
 	{"DELETE ", protocolHTTP},
 	{"OPTIONS ", protocolHTTP},
 	{"PRI * HT", protocolHTTP},
-	{"weave", protocolMesh},
+	{"weave", protocolBareMesh},
 	{"\x16\x03", protocolTLS},
 }
 
@@ -51,10 +53,13 @@ func sniff(first []byte) protocol {
 		if !strings.HasPrefix(b.first, string(first[:n])) {
 			continue
 		}
-		if n == len(b.first) {
-			return b.is
+		switch {
+		case n < len(b.first), b.is == protocolLink && len(first) < link.PrefixLen:
+			return protocolUndecided
+		case b.is == protocolLink && link.MeshPrefix(first):
+			return protocolMesh
 		}
-		return protocolUndecided
+		return b.is
 	}
 	return protocolOther
 }
@@ -62,8 +67,8 @@ func sniff(first []byte) protocol {
 // refusal says why a conn that speaks p is refused.
 func (p protocol) refusal() error {
 	switch p {
-	case protocolMesh:
-		return errors.New("bare mesh is not spoken here; upgrade the relay at the other end")
+	case protocolBareMesh:
+		return errors.New("bare mesh is not spoken here; relays dial each other with a preface that says so: upgrade the relay at the other end")
 	case protocolTLS:
 		return errors.New("TLS is not spoken here; wss:// needs a web server with a certificate in front of the relay, others use ws:// or tcp://")
 	}
@@ -103,7 +108,7 @@ func (r *relay) serveConn(conn net.Conn) {
 	defer cancel()
 	first, p, err := peek(ctx, conn)
 	switch p {
-	case protocolLink:
+	case protocolLink, protocolMesh: // decide finds each its budget, as for WebSockets
 		defer s.leave()
 		r.serveEntered(ctx, link.NewPeekedConn(conn, first), s)
 		return

@@ -16,12 +16,20 @@ func TestFirstBytesTellTheProtocol(t *testing.T) {
 	}{
 		{"", protocolUndecided},
 		{"W", protocolUndecided},
-		{"WEFT", protocolLink},
+		{"WEFT", protocolUndecided},
+		{"WEFT\x01", protocolUndecided},
 		{"WEFT\x01\x00", protocolLink},
+		{"WEFT\x01\x00\x01\x01\x01", protocolLink}, // the network's tag says nothing
+		{"WEFT\x01\x01", protocolMesh},
+		{"WEFT\x01\xff", protocolMesh}, // with flags that are not known
+		{"WEFT\x01\xfe", protocolLink},
+		{"WEFT\x02\x01", protocolMesh}, // in every version
+		{"WEFT\x02\x00", protocolLink},
 		{"WEF ", protocolOther},
 		{"weft", protocolOther},
 		{"weav", protocolUndecided},
-		{"weave", protocolMesh},
+		{"weave", protocolBareMesh},
+		{"weave\x01\x02", protocolBareMesh},
 		{"GET / HTTP/1.1\r\n", protocolHTTP},
 		{"GET", protocolUndecided},
 		{"GETS", protocolOther},
@@ -50,6 +58,8 @@ func FuzzSniff(f *testing.F) {
 		f.Add([]byte(b.first))
 		f.Add([]byte(b.first[:len(b.first)-1] + "\x00"))
 	}
+	f.Add([]byte("WEFT\x01\x00"))
+	f.Add([]byte("WEFT\x01\x01"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		said := protocolUndecided
 		for n := range len(b) + 1 {

@@ -36,7 +36,7 @@ func TestMeshedSoak(t *testing.T) {
 		c := n.parts.Credentials
 		n.up = uplink.New(uplink.Config{
 			Relays: []string{f.addrs[i%relays], f.addrs[(i+1)%relays]},
-			Dial:   n.parts.Dial,
+			Dial:   n.dial,
 			Sign:   func(m *control.Register, relay identity.NodeID) error { return m.Sign(c, relay) },
 			Logger: n.parts.Logger,
 		}, n.parts.Switch, n.parts.Endpoint)

@@ -8,10 +8,13 @@ import (
 
 // Stats are the gauges and counters of a [Server].
 type Stats struct {
-	Links    int // accepted and open
+	Links    int // of nodes, accepted and open
 	Nodes    int // that have proven to be at the other end of a link
 	Prefaces int // conns in their first bytes
 	HTTP     int // conns that speak HTTP
+
+	MeshLinks  int // from other relays, which have proven to be some
+	MeshClaims int // links that claim to be such, without a proof yet
 
 	Accepted       uint64 // links
 	RefusedAddress uint64 // conns closed at once: MaxPrefaces or MaxPrefacesPerAddress reached
@@ -20,6 +23,8 @@ type Stats struct {
 	RefusedProtocol uint64
 	RefusedNetwork  uint64 // links of another network
 	RefusedBusy     uint64 // MaxLinks or MaxLinksPerAddress reached, or shutting down
+	RefusedMeshBusy uint64 // links from other relays: MaxMeshLinks or MaxMeshClaims reached, or shutting down
+	RefusedMeshRole uint64 // links closed that claimed to come from a relay, but from one that has proven to be none
 	Unproven        uint64 // closed because nobody proved to be there in time
 	NotAllowed      uint64 // closed because Server.Allow does not allow the node
 	Conflicts       uint64 // closed because of who proved to be there: an ID of another key, or no room
@@ -40,7 +45,7 @@ type Stats struct {
 	// LimitedRequests and LimitedRegistrations count what was refused because of
 	// RequestsPerSecondPerAddress and RegistrationsPerSecondPerAddress.
 	LimitedRequests, LimitedRegistrations uint64
-	RefusedMesh                           uint64 // streams of the backbone from nodes that are no relays
+	RefusedMesh                           uint64 // streams of the backbone from nodes that are no relays, or have no link as relays have
 	BadDatagrams                          uint64 // datagrams of the backbone that hold no frame
 
 	LearnedDials   uint64 // attempts at addresses that relays give as their own
@@ -63,6 +68,7 @@ type Stats struct {
 func (s *Server) Stats() Stats {
 	r := s.relay()
 	links, prefaces := r.links.count()
+	meshLinks, meshClaims := r.mesh.count()
 	r.mu.Lock()
 	nodes := len(r.nodes)
 	r.mu.Unlock()
@@ -75,11 +81,14 @@ func (s *Server) Stats() Stats {
 		Backbone: backbone,
 		Peers:    s.PeerStatus(), Relays: s.Relays(),
 		Links: links, Nodes: nodes, Prefaces: prefaces,
+		MeshLinks: meshLinks, MeshClaims: meshClaims,
 		Accepted:             r.stats.accepted.Load(),
 		RefusedAddress:       r.stats.refusedAddress.Load(),
 		RefusedPreface:       r.stats.refusedPreface.Load(),
 		RefusedNetwork:       r.stats.refusedNetwork.Load(),
 		RefusedBusy:          r.stats.refusedBusy.Load(),
+		RefusedMeshBusy:      r.stats.refusedMeshBusy.Load(),
+		RefusedMeshRole:      r.stats.refusedMeshRole.Load(),
 		Unproven:             r.stats.unproven.Load(),
 		NotAllowed:           r.stats.notAllowed.Load(),
 		Conflicts:            r.stats.conflicts.Load(),

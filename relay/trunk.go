@@ -2,10 +2,13 @@ package relay
 
 import (
 	"cmp"
+	"errors"
+	"net"
 	"slices"
 	"time"
 
 	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/link"
 	"github.com/weftnet/weft/internal/switchboard"
 )
 
@@ -54,6 +57,45 @@ func (s *Server) PeerStatus() []PeerStatus {
 		}
 	}
 	return all
+}
+
+// decideMesh says whether a link from remote that claims to be one of the
+// backbone is accepted. It leaves the budget of the nodes for that of the claims.
+func (r *relay) decideMesh(s *slot, remote net.Addr) link.Status {
+	if !s.move(r.mesh, remote) {
+		r.stats.refusedMeshBusy.Add(1)
+		return link.StatusBusy
+	}
+	status := s.room()
+	if status != link.StatusOK {
+		r.stats.refusedMeshBusy.Add(1)
+	}
+	return status
+}
+
+// Why links end that claimed to be of the backbone.
+var (
+	errNoRole   = errors.New("relay: the node that has dialled as a relay is none; its invite lacks the role relay")
+	errMeshFull = errors.New("relay: there are as many links from other relays as may be; see Server.MaxMeshLinks")
+)
+
+// admitRelay makes the link m one of the backbone if peer, who has proven to be
+// at its other end, may have one.
+func (r *relay) admitRelay(m *member, peer identity.Peer) error {
+	err := errNoRole
+	switch {
+	case !peer.Has(identity.RoleRelay):
+		r.stats.refusedMeshRole.Add(1)
+	case m.slot.link() != link.StatusOK:
+		r.stats.refusedMeshBusy.Add(1)
+		err = errMeshFull
+	default:
+		return nil
+	}
+	if r.refusals.Allow() {
+		r.log.WithError(err).WithField("id", peer.ID).WithField("link", m.port.String()).Info("link of the backbone refused")
+	}
+	return err
 }
 
 // A trunk is a link to another relay.

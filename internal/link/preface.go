@@ -14,7 +14,7 @@ import (
 //
 //	0..3   "WEFT"
 //	4      version of the link protocol: 1
-//	5      flags: 0; bits that the acceptor does not know it ignores
+//	5      flags: [FlagMesh]; bits that the acceptor does not know it ignores
 //	6..13  network tag: the first 8 bytes of the network's ID
 //	14..21 the dialler's node ID, big endian
 //
@@ -36,7 +36,16 @@ const (
 	// ProtocolVersion is the version of the link protocol.
 	ProtocolVersion = 1
 
-	prefixLen = 6 // what all versions have in common
+	// FlagMesh, in the flags of a dialler's preface, says that the link is one of
+	// the backbone: both ends are relays, and it carries what relays have for each
+	// other. It is a claim until a session has proven the role. It means the same
+	// in every version of the protocol; see [MeshPrefix].
+	FlagMesh = 1 << 0
+
+	// PrefixLen is how many of a dialler's first bytes mean the same in all
+	// versions.
+	PrefixLen = 6
+
 	helloLen  = 22
 	answerLen = 14
 )
@@ -51,6 +60,7 @@ const (
 	StatusNetwork             // the acceptor does not serve the dialler's network
 	StatusBusy                // the acceptor has all the links it may have
 	StatusShuttingDown        // the acceptor is leaving
+	StatusNoMesh              // the acceptor is no relay, and the link one between relays
 )
 
 // String says the status in words fit for an error.
@@ -66,6 +76,8 @@ func (s Status) String() string {
 		return "it has as many links as it may have; try again later or use another relay"
 	case StatusShuttingDown:
 		return "it is shutting down; use another relay"
+	case StatusNoMesh:
+		return "it is a node that is no relay; relays link to relays only, so remove it from their Peers"
 	}
 	return fmt.Sprintf("it answered status %d, which this release does not know", uint8(s))
 }
@@ -81,6 +93,8 @@ func (s Status) reason() string {
 		return "too many links"
 	case StatusShuttingDown:
 		return "shutting down"
+	case StatusNoMesh:
+		return "a link between relays"
 	}
 	return fmt.Sprintf("status %d", uint8(s))
 }
@@ -111,6 +125,21 @@ type Hello struct {
 	Node    identity.NodeID // a claim
 }
 
+// Mesh reports whether the link claims to be one of the backbone.
+func (h Hello) Mesh() bool { return h.Flags&FlagMesh != 0 }
+
+// FromRelay returns h with the claim to be of the backbone.
+func (h Hello) FromRelay() Hello {
+	h.Flags |= FlagMesh
+	return h
+}
+
+// MeshPrefix reports whether a link whose dialler began with the [PrefixLen]
+// bytes first claims to be one of the backbone.
+func MeshPrefix(first []byte) bool {
+	return len(first) >= PrefixLen && string(first[:len(Magic)]) == Magic && first[5]&FlagMesh != 0
+}
+
 func (h Hello) encode() []byte {
 	b := make([]byte, 0, helloLen)
 	b = append(b, Magic...)
@@ -123,7 +152,7 @@ func (h Hello) encode() []byte {
 // prefix was understood.
 func readHello(c PrefaceConn) (Hello, Status, error) {
 	b := make([]byte, helloLen)
-	if err := c.ReadPreface(b[:prefixLen]); err != nil {
+	if err := c.ReadPreface(b[:PrefixLen]); err != nil {
 		return Hello{}, 0, fmt.Errorf("link: reading the preface: %w", err)
 	}
 	if string(b[:4]) != Magic {
@@ -132,7 +161,7 @@ func readHello(c PrefaceConn) (Hello, Status, error) {
 	if b[4] != ProtocolVersion {
 		return Hello{}, StatusVersion, nil
 	}
-	if err := c.ReadPreface(b[prefixLen:]); err != nil {
+	if err := c.ReadPreface(b[PrefixLen:]); err != nil {
 		return Hello{}, 0, fmt.Errorf("link: reading the preface: %w", err)
 	}
 	return Hello{
@@ -152,7 +181,7 @@ func encodeAnswer(s Status, self identity.NodeID) []byte {
 // readAnswer reads the answer to a preface; anything but a yes is an error.
 func readAnswer(c PrefaceConn) (identity.NodeID, error) {
 	b := make([]byte, answerLen)
-	if err := c.ReadPreface(b[:prefixLen]); err != nil {
+	if err := c.ReadPreface(b[:PrefixLen]); err != nil {
 		return 0, fmt.Errorf("link: waiting for the answer to the preface: %w", err)
 	}
 	if string(b[:4]) != Magic {
@@ -164,10 +193,10 @@ func readAnswer(c PrefaceConn) (identity.NodeID, error) {
 	if b[4] != ProtocolVersion {
 		return 0, &RefusedError{Status: StatusVersion, Version: b[4]}
 	}
-	if err := c.ReadPreface(b[prefixLen:]); err != nil {
+	if err := c.ReadPreface(b[PrefixLen:]); err != nil {
 		return 0, fmt.Errorf("link: waiting for the answer to the preface: %w", err)
 	}
-	return identity.NodeID(binary.BigEndian.Uint64(b[prefixLen:])), nil
+	return identity.NodeID(binary.BigEndian.Uint64(b[PrefixLen:])), nil
 }
 
 // Client sends the dialler's preface on c and returns c as a conn for frames.

@@ -22,6 +22,9 @@ func TestPrefaceBytesAreAsDocumented(t *testing.T) {
 	if got := testHello.encode(); !bytes.Equal(got, hello) {
 		t.Errorf("dialler's preface is % x, want % x", got, hello)
 	}
+	if got := testHello.FromRelay().encode(); got[5] != 1 || !MeshPrefix(got[:PrefixLen]) || MeshPrefix(hello) || !testHello.FromRelay().Mesh() {
+		t.Errorf("a relay's preface is % x", got)
+	}
 	answer := []byte("WEFT\x01\x03\x00\x00\x00\x00\x00\x00\x00\x2a")
 	if got := encodeAnswer(StatusBusy, 42); !bytes.Equal(got, answer) {
 		t.Errorf("answer is % x, want % x", got, answer)
@@ -86,7 +89,7 @@ func TestRefusedDiallerLearnsWhy(t *testing.T) {
 func TestOtherVersionIsRefused(t *testing.T) { synctest.Test(t, testOtherVersion) }
 func testOtherVersion(t *testing.T) {
 	ca, cb := memPipe(100)
-	b := testHello.encode()[:prefixLen]
+	b := testHello.encode()[:PrefixLen]
 	b[4] = 2
 	_, _ = ca.Write(b) // and then something that this release cannot know
 	ca.CloseWrite()

@@ -22,7 +22,7 @@ type Parts struct {
 	Endpoint    *session.Endpoint
 	Credentials *identity.Credentials
 	Hooks       *Hooks
-	Dial        link.Dial // reaches other relays, as the node reaches its own
+	Dial        link.Dial // reaches other relays, as the node reaches its own, with link.FlagMesh
 	Logger      logrus.FieldLogger
 }
 

@@ -135,6 +135,9 @@ type PortConfig struct {
 	// Until the port is bound, other sources are refused. Zero: not known,
 	// frames to this node may have any source until the port is bound.
 	Claimed identity.NodeID
+	// Backbone marks a link that was dialled as one between two relays, with
+	// [link.FlagMesh]: only such a one shall be trusted; see [Port.Trust].
+	Backbone bool
 	// Origin is what counts as one address of neighbours; see [Port.Origin].
 	// Empty: the link counts for itself.
 	Origin string

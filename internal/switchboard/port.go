@@ -89,6 +89,9 @@ func (p *Port) Claimed() identity.NodeID { return p.cfg.Claimed }
 // Uplink reports whether the link leads to a relay.
 func (p *Port) Uplink() bool { return p.cfg.Uplink }
 
+// Backbone reports whether the link was dialled as one between two relays.
+func (p *Port) Backbone() bool { return p.cfg.Backbone }
+
 // Trust makes the port one to another relay, which has proven that it is one:
 // frames from it may have any source, notices from it count, and the limits for
 // nodes do not hold. That lasts as long as the port.

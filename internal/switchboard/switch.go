@@ -32,7 +32,7 @@ type Switch struct {
 	mu      sync.Mutex
 	closed  bool
 	ports   map[*Port]struct{}
-	spares  map[identity.NodeID][]*Port            // further ports to relays, oldest first
+	spares  map[identity.NodeID][]*Port            // further ports to relays, the next to be used last
 	epoch   uint64                                 // counts bindings
 	waiters map[identity.NodeID]map[Waker]struct{} // who wants a route to whom
 }
@@ -88,8 +88,9 @@ func (s *Switch) Attach(fc link.FrameConn, cfg PortConfig) *Port {
 
 // Bind says that the neighbour on p has proven to be id. From now on frames
 // with that source are accepted from p, and frames to id go there. A former
-// port of id is closed: the newest wins. If both are trusted, the former stays
-// and is used again when the newer ends: two relays may have dialled each other.
+// port of id is closed: the newest wins. If one is trusted, both stay: two relays
+// may have dialled each other, or one may use the other as its nodes do. Trusted
+// ones are used first, of those the newest, and the next when that ends.
 func (s *Switch) Bind(p *Port, id identity.NodeID) {
 	if id == s.cfg.Self || id == 0 {
 		p.link.CloseWithError(ErrSelf)
@@ -103,16 +104,17 @@ func (s *Switch) Bind(p *Port, id identity.NodeID) {
 	other, _ := s.unbindLocked(p, 0)
 	former := s.port(id)
 	var known *correspondents
-	if former != nil {
-		known = former.correspondents.Load()
-		if p.Trusted() && former.Trusted() {
-			s.spares[id] = append(s.spares[id], former)
-			former = nil
-		} else {
-			s.forgetLocked(former)
-		}
-	} else {
+	first := p
+	switch {
+	case former == nil:
 		known = s.departed.take(id)
+	case p.Trusted() || former.Trusted():
+		known = former.correspondents.Load()
+		first = s.spareLocked(id, p, former)
+		former = nil
+	default:
+		known = former.correspondents.Load()
+		s.forgetLocked(former)
 	}
 	back := known != nil
 	if !back {
@@ -125,7 +127,7 @@ func (s *Switch) Bind(p *Port, id identity.NodeID) {
 	p.epoch.Store(s.epoch)
 	p.correspondents.Store(known)
 	p.id.Store(uint64(id))
-	s.bound.Store(id, p)
+	s.bound.Store(id, first)
 	if p.cfg.Uplink {
 		s.uplinks.Store(new(append(slices.Clone(*s.uplinks.Load()), p)))
 	}
@@ -193,6 +195,21 @@ func (s *Switch) unbindLocked(p *Port, how uint32) (identity.NodeID, *correspond
 	s.bound.Delete(id)
 	s.forgetLocked(p)
 	return id, known
+}
+
+// spareLocked makes p or former, at least one of which is trusted, a spare port to
+// the relay id, and returns the other.
+func (s *Switch) spareLocked(id identity.NodeID, p, former *Port) (first *Port) {
+	switch {
+	case !p.Trusted():
+		s.spares[id] = slices.Insert(s.spares[id], 0, p)
+		return former
+	case !former.Trusted():
+		s.spares[id] = slices.Insert(s.spares[id], 0, former)
+	default:
+		s.spares[id] = append(s.spares[id], former)
+	}
+	return p
 }
 
 // unspareLocked makes do without p, which is bound to the relay id, if another

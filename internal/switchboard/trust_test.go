@@ -78,6 +78,38 @@ func testTrust(t *testing.T) {
 	}
 }
 
+// A relay may be a node of another, too: neither of its links ends the other, and
+// the one between relays is used first.
+func TestATrustedPortAndAnotherOfOneNode(t *testing.T) {
+	for name, first := range map[string]bool{"trusted first": true, "trusted second": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBackboneLab(t)
+				defer b.close()
+				var plain, trusted *neighbour
+				for _, relay := range []bool{first, !first} {
+					if relay {
+						trusted = b.relay(relayX)
+					} else {
+						plain = b.bind(relayX)
+					}
+				}
+				second := b.relay(relayX)
+				for _, want := range []*neighbour{second, trusted, plain} {
+					if got := b.s.Port(relayX); got != want.port {
+						t.Fatalf("the port is %v, want %v", got, want.port)
+					}
+					_ = want.port.Close()
+					synctest.Wait()
+				}
+				if b.s.Port(relayX) != nil || len(b.s.spares) != 0 {
+					t.Errorf("a port stays: %v, %v", b.s.Port(relayX), b.s.spares)
+				}
+			})
+		})
+	}
+}
+
 func TestATrustedPortIsNotThrottled(t *testing.T) { synctest.Test(t, testTrustedLimit) }
 func testTrustedLimit(t *testing.T) {
 	b := newBackboneLab(t)
