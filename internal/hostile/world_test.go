@@ -70,7 +70,8 @@ type world struct {
 	dials    map[string]int          // that hosts have tried, by address
 	accepted map[string]*simnet.Conn // the other ends, by who dialled
 	told     []string                // what honest nodes say, which nobody else may see
-	ends     []func()                // in the order of beginnings
+	streams  int
+	ends     []func() // in the order of beginnings
 }
 
 // inWorld runs a test in a world of its own and in simulated time.
@@ -109,6 +110,7 @@ type host struct {
 	addr          string // of a relay
 
 	transport *spied // of a relay
+	port      *port  // of a relay, for bytes
 }
 
 // GossipTransport is for relay.Server.
@@ -217,13 +219,10 @@ func (w *world) relayWith(name string, s *relay.Server, cfg overlay.Config) *hos
 			})
 		}
 	})
+	h.port = newPort()
+	w.wg.Go(func() { _ = s.Serve(h.port) })
 	w.atEnd(func() { _ = ln.Close() })
 	return h
-}
-
-// raw connects an attacker's host to a relay without a preface.
-func (w *world) raw(ctx context.Context, from string, to *host) (*simnet.Conn, error) {
-	return w.net.Dial(ctx, from, to.addr)
 }
 
 // claim connects an attacker's host to a relay with the preface of a node.
