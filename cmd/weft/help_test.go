@@ -46,13 +46,11 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// Whoever can see the machine's processes must not see the secret or an invite.
+// Whoever can see the machine's processes must not see the secret.
 func TestNoFlagTakesASecret(t *testing.T) {
 	for _, c := range newRoot().Commands() {
-		for _, name := range []string{"secret", "invite"} {
-			if c.Flags().Lookup(name) != nil {
-				t.Errorf("weft %s has the flag --%s", c.Name(), name)
-			}
+		if c.Flags().Lookup("secret") != nil {
+			t.Errorf("weft %s has the flag --secret", c.Name())
 		}
 	}
 }

@@ -48,6 +48,9 @@ func (m *membership) flags(cmd *cobra.Command) {
 		where = ""
 	}
 	f.StringVar(&m.state, "state", "", "`directory` that holds the node's key, or will"+where+"; without it the node is a new one each time")
+	if m.short {
+		f.Lookup("state").Annotations = map[string][]string{ownSetting: nil}
+	}
 }
 
 // memberFlags adds the flags that say which network, and how to be its member.

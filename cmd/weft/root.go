@@ -43,8 +43,10 @@ func newRoot() *cobra.Command {
 			}
 			return usage(cmd, fmt.Errorf("there is no command %q", args[0]))
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return settle(cmd) },
 	}
+	root.PersistentFlags().String("config", "", "YAML `file` with settings ("+envConfig+"): a section for each command, and one named all, with flags and their values; the environment overrides it (--max-links is WEFT_MAX_LINKS there), and flags override that")
 	root.SetFlagErrorFunc(usage)
 	root.Flags().Bool("version", false, "show the version") // without the letter -v, which is --verbose elsewhere
 	root.SetVersionTemplate("weft {{.Version}}\n")

@@ -73,6 +73,7 @@ var owners = []struct {
 	{"github.com/huin/goupnp", "portmap", "overlay's users need no port mapping, and its search asks everybody"},
 	{"github.com/jackpal/go-nat-pmp", "portmap", "overlay's users need no port mapping"},
 	{"github.com/spf13/cobra", "cmd/weft", "libraries take a Config, only the command has flags"},
+	{"go.yaml.in/yaml", "cmd/weft", "libraries take a Config, only the command reads files with settings"},
 }
 
 // importable lists the modules that importing overlay may bring into a user's
