@@ -28,11 +28,12 @@ import (
 // New has it.
 type Config struct {
 	// Network is the name of the network: 1 to 32 of a to z, 0 to 9 and dash.
-	// Nodes of networks with different names never meet. Empty: "weft".
+	// Nodes of networks with different names never meet. Empty: "weft", or what
+	// the Invite or a rotated Secret says.
 	Network string
 	// Secret makes whoever knows it a member of the network: at least 16
-	// characters, best made by [NewSecret]. Exactly one of Secret, Invite and
-	// Open is required.
+	// characters, best made by [NewSecret] or, to replace another, by
+	// [RotateSecret]. Exactly one of Secret, Invite and Open is required.
 	Secret string
 	// Invite is a token that [NewInvite] or `weft invite` has made: with it the
 	// node is a member until the invite expires, and never learns the secret.
@@ -40,6 +41,13 @@ type Config struct {
 	// expires, and when it has, the node says so in the log, to OnEvent and in
 	// [Status].
 	Invite string
+	// AlsoAccept is what makes others members of the same network while its secret
+	// is being replaced: the new secret while Secret is the old one, then the old
+	// one while Secret is the new one. In place of a secret it can be an invite, or
+	// the name of a CA as `weft network` shows it, for nodes that are not to know
+	// the secret. At most 4; each secret takes tens of milliseconds. Another
+	// network's is an error. Empty: only Secret or Invite makes members.
+	AlsoAccept []string
 	// Open makes the network one that everybody may join who knows its name.
 	// Conns are still sealed and IDs and keys still proven; names are not.
 	Open bool
@@ -233,7 +241,7 @@ func (c Config) check() (Config, error) {
 			return c, fmt.Errorf("overlay: Config.Relays[%d]: %w", i, err)
 		}
 	}
-	c.Relays = slices.Clone(c.Relays)
+	c.Relays, c.AlsoAccept = slices.Clone(c.Relays), slices.Clone(c.AlsoAccept)
 	if err := c.checkDirect(); err != nil {
 		return c, err
 	}
@@ -290,7 +298,7 @@ func (c Config) checkNumbers() error {
 
 // credentials makes the node who the config says it is.
 func (c Config) credentials() (*identity.Credentials, error) {
-	network, err := identity.OpenNetwork(identity.NetworkConfig{Name: c.Network, Secret: c.Secret, Invite: c.Invite, Open: c.Open})
+	network, err := identity.OpenNetwork(identity.NetworkConfig{Name: c.Network, Secret: c.Secret, Invite: c.Invite, Open: c.Open}, c.AlsoAccept...)
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}

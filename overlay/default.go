@@ -21,6 +21,8 @@ const (
 
 	EnvRelayOnly = "WEFT_RELAY_ONLY" // Config.NoDirect, if "1"
 	EnvNoLAN     = "WEFT_NO_LAN"     // Config.NoLAN, if "1"
+
+	EnvAlsoAccept = "WEFT_ALSO_ACCEPT" // Config.AlsoAccept, a line each
 )
 
 // The default node, made on first use.
@@ -46,6 +48,11 @@ func ConfigFromEnv() (Config, error) {
 	for addr := range strings.SplitSeq(os.Getenv(EnvRelays), ",") {
 		if addr = strings.TrimSpace(addr); addr != "" {
 			cfg.Relays = append(cfg.Relays, addr)
+		}
+	}
+	for line := range strings.Lines(os.Getenv(EnvAlsoAccept)) {
+		if line = strings.TrimSpace(line); line != "" {
+			cfg.AlsoAccept = append(cfg.AlsoAccept, line)
 		}
 	}
 	var missing []string

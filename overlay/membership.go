@@ -45,6 +45,9 @@ func (n *Node) watchMembership() {
 	if n.credentials.Network().Open() {
 		return
 	}
+	if also := n.credentials.Network().Accepted(); len(also) > 0 {
+		n.log.WithField("accepted", also).Info("the secret is being replaced: members of other CAs are accepted, too")
+	}
 	w := &warden{
 		node: n, kick: make(chan struct{}, 1), own: n.credentials.Network().Invite(),
 		watched: make(map[ending]identity.Peer), prune: minPrune,

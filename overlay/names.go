@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -42,6 +43,21 @@ func LoadKey(dir string) (*PrivateKey, error) { return identity.LoadOrCreateKey(
 
 // NewSecret returns a new random secret for a network, 52 characters.
 func NewSecret() string { return identity.NewSecret() }
+
+// RotateSecret returns a new random secret that replaces the present one of the
+// network with a name, "weft" if empty, or what a rotated secret says. The network
+// keeps its ID and its name. [Config].AlsoAccept says how nodes and relays go from
+// one to the other without a gap. It needs no connection.
+func RotateSecret(network, secret string) (string, error) {
+	if secret == "" {
+		return "", errors.New("overlay: the network's present secret is needed to replace it; an open network has none")
+	}
+	n, err := identity.OpenNetwork(identity.NetworkConfig{Name: network, Secret: secret})
+	if err != nil {
+		return "", fmt.Errorf("overlay: %w", err)
+	}
+	return n.Rotate()
+}
 
 // parseName checks a name for this node and returns it in lower case.
 func parseName(s string) (string, error) {

@@ -16,14 +16,17 @@ type Status struct {
 	Key     PublicKey
 	Name    string
 	Network string
-	Layer   string        // Config.Reliability's name
-	Relays  []RelayStatus // those of Config.Relays in their order, then others in use
-	Peers   []PeerStatus  // by ID
-	Invite  *InviteStatus // by which the node is a member; nil if it has the secret or the network is open
-	Ports   []uint16      // that are listened on, in order
-	UDP     UDPStatus     // what there is for direct paths
-	Links   LinkStatus    // links that peers have made to this node
-	LAN     []LANPeer     // nodes that announce themselves on the LAN, by ID
+	// AlsoAccepted is how many CAs the node accepts besides its own, because of
+	// Config.AlsoAccept; the Peers that need that have OtherCA set.
+	AlsoAccepted int
+	Layer        string        // Config.Reliability's name
+	Relays       []RelayStatus // those of Config.Relays in their order, then others in use
+	Peers        []PeerStatus  // by ID
+	Invite       *InviteStatus // by which the node is a member; nil if it has the secret or the network is open
+	Ports        []uint16      // that are listened on, in order
+	UDP          UDPStatus     // what there is for direct paths
+	Links        LinkStatus    // links that peers have made to this node
+	LAN          []LANPeer     // nodes that announce themselves on the LAN, by ID
 
 	// LearnedRelays is how many relays the node knows from other relays, in use
 	// or not.
@@ -124,9 +127,9 @@ func (n *Node) peerStatus(s *session.Session) PeerStatus {
 func (n *Node) Status() Status {
 	st := Status{
 		ID: n.ID(), Key: n.Key(), Name: n.Name(),
-		Network: n.credentials.Network().Name(),
-		Layer:   n.layer.Name(),
-		Peers:   slices.Collect(n.Peers()),
+		Network: n.credentials.Network().Name(), AlsoAccepted: len(n.credentials.Network().Accepted()),
+		Layer: n.layer.Name(),
+		Peers: slices.Collect(n.Peers()),
 	}
 	st.Invite = n.inviteStatus()
 	st.Ports = n.ports.Ports()

@@ -29,7 +29,8 @@ type member struct {
 	prove  func()        // closes proven
 	proven chan struct{} // closed when somebody has proven to be there
 
-	id identity.NodeID // who has; the relay's mu is held
+	id      identity.NodeID // who has; the relay's mu is held
+	otherCA bool            // and was certified by a CA that is accepted besides the relay's own
 }
 
 // serveLink serves one conn from its first byte to its end.
@@ -213,6 +214,7 @@ func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
 		r.detach(m)
 		m.id = peer.ID
 	}
+	m.otherCA = peer.OtherCA
 	r.nodes[peer.ID] = m
 	if trusted {
 		port.Trust()

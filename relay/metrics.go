@@ -28,6 +28,7 @@ const (
 var metrics = append(backboneMetrics(), []metric{
 	{"weft_relay_links", gauge, "Links of nodes that are accepted and open.", func(s *Stats) uint64 { return uint64(s.Links) }},
 	{"weft_relay_nodes", gauge, "Nodes that have proven to be at the other end of a link.", func(s *Stats) uint64 { return uint64(s.Nodes) }},
+	{"weft_relay_nodes_other_ca", gauge, "Of them, members by another secret than the relay's, while that is being replaced.", func(s *Stats) uint64 { return uint64(s.NodesOtherCA) }},
 	{"weft_relay_prefaces", gauge, "Conns in their first bytes.", func(s *Stats) uint64 { return uint64(s.Prefaces) }},
 	{"weft_relay_mesh_links", gauge, "Links from other relays.", func(s *Stats) uint64 { return uint64(s.MeshLinks) }},
 	{"weft_relay_mesh_claims", gauge, "Links that claim to come from other relays, without a proof yet.", func(s *Stats) uint64 { return uint64(s.MeshClaims) }},

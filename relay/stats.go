@@ -8,10 +8,14 @@ import (
 
 // Stats are the gauges and counters of a [Server].
 type Stats struct {
-	Links    int // of nodes, accepted and open
-	Nodes    int // that have proven to be at the other end of a link
-	Prefaces int // conns in their first bytes
-	HTTP     int // conns that speak HTTP
+	Links int // of nodes, accepted and open
+	Nodes int // that have proven to be at the other end of a link
+	// NodesOtherCA is how many of them are members by another secret than the
+	// relay's, of overlay.Config.AlsoAccept. Once all have the new one, it is zero at
+	// relays that have it, too, and the old one can be dropped.
+	NodesOtherCA int
+	Prefaces     int // conns in their first bytes
+	HTTP         int // conns that speak HTTP
 
 	MeshLinks  int // from other relays, which have proven to be some
 	MeshClaims int // links that claim to be such, without a proof yet
@@ -70,7 +74,12 @@ func (s *Server) Stats() Stats {
 	links, prefaces := r.links.count()
 	meshLinks, meshClaims := r.mesh.count()
 	r.mu.Lock()
-	nodes := len(r.nodes)
+	nodes, otherCA := len(r.nodes), 0
+	for _, m := range r.nodes {
+		if m.otherCA {
+			otherCA++
+		}
+	}
 	r.mu.Unlock()
 	moved := r.Switch.Counters()
 	var backbone gossip.Stats
@@ -80,7 +89,7 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Backbone: backbone,
 		Peers:    s.PeerStatus(), Relays: s.Relays(),
-		Links: links, Nodes: nodes, Prefaces: prefaces,
+		Links: links, Nodes: nodes, NodesOtherCA: otherCA, Prefaces: prefaces,
 		MeshLinks: meshLinks, MeshClaims: meshClaims,
 		Accepted:             r.stats.accepted.Load(),
 		RefusedAddress:       r.stats.refusedAddress.Load(),

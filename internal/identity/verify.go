@@ -22,7 +22,7 @@ const MaxChain = maxLeaf + maxGrant
 // The errors of [Credentials.VerifyPeer].
 var (
 	// ErrNotMember: the certificate was issued by another network's CA, or by none.
-	ErrNotMember = errors.New("identity: the peer is not a member of this network; both sides need the same Network, and its Secret or an invite of it, and when the secret was rotated the new ones on both")
+	ErrNotMember = errors.New("identity: the peer is not a member of this network; both sides need the same Network, and its Secret or an invite of it: the present ones, if the secret was rotated")
 	// ErrExpired: the certificate is not valid now.
 	ErrExpired = errors.New("identity: the peer's certificate is not valid at this time; check both clocks")
 	// ErrSelf: the certificate is this node's own, shown back to it.
