@@ -177,8 +177,9 @@ type Server struct {
 	RegistrationsPerSecondPerAddress int
 	// STUNPerAddress is how many STUN requests of one address are answered on each
 	// socket in 10 s; others are not answered, which is how STUN tells to ask again
-	// later. The sender of a request can be forged: it is how many answers, of at
-	// most three times the request's length, somebody can have sent to an address.
+	// later. The sender of a request can be forged: it is how many answers, no longer
+	// than the request but for 44 bytes that every client gets, somebody can have
+	// sent to an address.
 	// The default is twice what 256 nodes of one address ask when all begin at once;
 	// to keep their mappings they ask up to 256. Zero: 512. Negative: no limit.
 	STUNPerAddress int

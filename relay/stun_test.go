@@ -5,11 +5,17 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/pion/stun/v3"
 )
+
+// padding makes a request as long as the whole answer of a relay with two ports.
+func padding() stun.Setter {
+	return stun.NewSoftware(strings.Repeat("x", 68))
+}
 
 // binding is a binding request with more in it.
 func binding(t *testing.T, more ...stun.Setter) []byte {
@@ -46,12 +52,58 @@ func TestSTUNSaysWhereARequestComesFrom(t *testing.T) {
 			if name == "fingerprint" && stun.Fingerprint.Check(answer) != nil {
 				t.Errorf("%s: the answer has no fingerprint", addr)
 			}
-			if len(b) > 3*len(request) {
-				t.Errorf("%s, %s: %d bytes for %d", addr, name, len(b), len(request))
-			}
 		}
 	}
 }
+
+// What the relay sends is no longer than what it got, but for the address, which
+// clients that send 20 bytes get, too.
+func TestSTUNAnswersAreNoLongerThanRequests(t *testing.T) {
+	for _, tt := range []struct {
+		name, from    string
+		request       []byte
+		length        int
+		other, origin bool
+	}{
+		{"bare", "192.0.2.7:1", binding(t), 32, false, false},
+		{"bare", "[2001:db8::7]:1", binding(t), 44, false, false},
+		{"fingerprint", "192.0.2.7:1", binding(t, stun.Fingerprint), 40, false, false},
+		{"fingerprint", "[2001:db8::7]:1", binding(t, stun.Fingerprint), 52, false, false},
+		{"room for one", "192.0.2.7:1", binding(t, stun.NewSoftware(strings.Repeat("x", 20))), 44, true, false},
+		{"almost enough", "192.0.2.7:1", binding(t, stun.NewSoftware(strings.Repeat("x", 28))), 44, true, false},
+		{"enough", "192.0.2.7:1", binding(t, stun.NewSoftware(strings.Repeat("x", 32))), 56, true, true},
+		{"padded", "192.0.2.7:1", binding(t, padding(), stun.Fingerprint), 64, true, true},
+		{"padded", "[2001:db8::7]:1", binding(t, padding(), stun.Fingerprint), 100, true, true},
+		{"not understood", "192.0.2.7:1", binding(t, stun.RawAttribute{Type: 5}), 36, false, false},
+		{"much not understood", "192.0.2.7:1", binding(t, slices.Repeat([]stun.Setter{stun.RawAttribute{Type: 5}}, 50)...), 132, false, false},
+	} {
+		from, err := net.ResolveUDPAddr("udp", tt.from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newStunResponder(addrConn{port: 1}, addrConn{port: 2}, DefaultSTUNPerAddress)
+		b, ok := s.answer(tt.request, from)
+		if !ok || len(b) != tt.length || len(b) > stunBound(len(tt.request)) {
+			t.Errorf("%s from %s: %d bytes for %d, want %d", tt.name, tt.from, len(b), len(tt.request), tt.length)
+		}
+		answer := &stun.Message{Raw: b}
+		if err := answer.Decode(); err != nil || answer.Contains(stun.AttrOtherAddress) != tt.other || answer.Contains(stun.AttrResponseOrigin) != tt.origin {
+			t.Errorf("%s from %s: %v, %v", tt.name, tt.from, answer, err)
+		}
+	}
+}
+
+// stunBound is how long an answer may be: as long as the request, or else what
+// every client gets, with a fingerprint 52 bytes.
+func stunBound(request int) int { return max(request, min(52, request*22/10)) }
+
+// An addrConn has a port.
+type addrConn struct {
+	net.PacketConn
+	port int
+}
+
+func (c addrConn) LocalAddr() net.Addr { return &net.UDPAddr{IP: net.IPv6unspecified, Port: c.port} }
 
 func TestSTUNSaysWhatItDoesNotKnow(t *testing.T) {
 	request := binding(t, stun.RawAttribute{Type: 0x0003, Value: []byte{0, 0, 0, 6}}) // CHANGE-REQUEST of RFC 5780
@@ -62,7 +114,7 @@ func TestSTUNSaysWhatItDoesNotKnow(t *testing.T) {
 	if !ok || answer.Decode() != nil || code.GetFrom(answer) != nil || unknown.GetFrom(answer) != nil {
 		t.Fatalf("%v: %v", ok, answer)
 	}
-	if answer.Type != stun.BindingError || code.Code != stun.CodeUnknownAttribute || !slices.Equal(unknown, stun.UnknownAttributes{3}) || len(b) > 3*len(request) {
+	if answer.Type != stun.BindingError || code.Code != stun.CodeUnknownAttribute || !slices.Equal(unknown, stun.UnknownAttributes{3}) || len(b) != 36 {
 		t.Errorf("%v: %v %v", answer, code, unknown)
 	}
 }
@@ -189,11 +241,11 @@ func TestServePackets(t *testing.T) {
 		request        []byte
 		code           stun.ErrorCode
 	}{
-		{0, 0, binding(t), 0},
-		{1, 1, binding(t), 0},
-		{0, 1, binding(t, change(2)), 0},
-		{1, 0, binding(t, change(2), stun.Fingerprint), 0},
-		{0, 0, binding(t, change(0)), 0},
+		{0, 0, binding(t, padding()), 0},
+		{1, 1, binding(t, padding()), 0},
+		{0, 1, binding(t, padding(), change(2)), 0},
+		{1, 0, binding(t, padding(), change(2), stun.Fingerprint), 0},
+		{0, 0, binding(t, padding(), change(0)), 0},
 		{0, 0, binding(t, change(6)), stun.CodeUnknownAttribute},
 		{0, 0, binding(t, change(2), stun.RawAttribute{Type: 5}), stun.CodeUnknownAttribute},
 	} {
@@ -245,7 +297,7 @@ func FuzzSTUN(f *testing.F) {
 	s := newStunResponder(pc, pc, DefaultSTUNPerAddress)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		answer, ok := s.answer(b, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 4})
-		if ok && (len(answer) > stunAmplification*len(b) || string(answer[8:20]) != string(b[8:20])) {
+		if ok && (len(answer) > stunBound(len(b)) || string(answer[8:20]) != string(b[8:20])) {
 			t.Errorf("%x is answered with %x", b, answer)
 		}
 	})

@@ -75,6 +75,16 @@ func vector(t testing.TB, s string) []byte {
 	return b
 }
 
+// A relay's answer is no longer than the request: three attributes with addresses
+// and a fingerprint have room in it.
+func TestRequestsAreAsLongAsAnswers(t *testing.T) {
+	a6 := plainAddress(netip.MustParseAddrPort("[2001:db8::1]:1"))
+	answer := withFingerprint(message(bindingSuccess, txID{}, attr(attrXORMapped, a6), attr(attrOtherAddress, a6), attr(0x802b, a6)))
+	if got := len(appendRequest(nil, txID{}, 0)); got != len(answer) || len(software) > 128 {
+		t.Errorf("a request has %d bytes, the longest answer %d", got, len(answer))
+	}
+}
+
 func TestDecode(t *testing.T) {
 	id := txID{1, 2, 3}
 	a4, a6 := netip.MustParseAddrPort("192.0.2.1:32853"), netip.MustParseAddrPort("[2001:db8:1234:5678:11:2233:4455:6677]:32853")
