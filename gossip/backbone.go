@@ -90,6 +90,7 @@ type Backbone struct {
 	coreStats  coreStats
 	broadcasts atomic.Uint64
 	inboxDrops atomic.Uint64
+	overlong   atomic.Uint64 // messages
 }
 
 // Start makes the backbone of one relay; Serve adds others. Close ends it.
@@ -275,6 +276,7 @@ func (b *Backbone) Relays() []RelayInfo {
 // Stats returns the backbone's counters, which were not all taken at one instant.
 func (b *Backbone) Stats() Stats {
 	s := b.coreStats.get()
+	s.Malformed += b.overlong.Load()
 	s.InboxDrops, s.DirtyDrops, s.Broadcasts = b.inboxDrops.Load(), b.dirty.drops.Load(), b.broadcasts.Load()
 	b.out.fill(&s)
 	b.received.fill(&s)

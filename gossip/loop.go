@@ -248,6 +248,10 @@ func (h *handler) OnUnicast(from Name, msg []byte) {
 }
 
 func (h *handler) put(e event) {
+	if len(e.msg) > MaxMessage { // nobody honest sends it, and the transport may carry more
+		h.b.overlong.Add(1)
+		return
+	}
 	if !h.b.inbox.put(e) {
 		h.b.inboxDrops.Add(1)
 	}

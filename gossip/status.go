@@ -37,7 +37,7 @@ type Stats struct {
 	NameClashes  uint64 // relays that share the low 48 bits of their node ID with another
 	UnknownRelay uint64 // records and requests of relays that are not known
 	RelaysFull   uint64 // relays for which there was no room
-	Malformed    uint64 // messages
+	Malformed    uint64 // messages, those that are too long included
 	RenewErrors  uint64 // times when the own certificate could not be had
 
 	Pulls        uint64 // times a digest differed and its sender was asked

@@ -12,15 +12,23 @@ import (
 )
 
 // A spied transport carries a relay's gossip, counts what the relay sends, and
-// keeps the broadcasts that it is told. Whoever has it can send what he likes.
+// can keep the broadcasts that it is told. Whoever has it can send what he likes.
 type spied struct {
 	gossip.Transport
 	sent atomic.Int64 // messages
 	deaf atomic.Bool  // the relay itself is told nothing
 
 	mu   sync.Mutex
+	rec  bool // broadcasts are kept
 	tape [][]byte
 	echo bool // each broadcast is repeated, twice
+}
+
+// record keeps broadcasts from now on.
+func (s *spied) record() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rec = true
 }
 
 // heard returns the broadcasts that the relay was told.
@@ -64,7 +72,9 @@ type spy struct {
 
 func (s spy) OnBroadcast(from gossip.Name, msg []byte) {
 	s.on.mu.Lock()
-	s.on.tape = append(s.on.tape, slices.Clone(msg))
+	if s.on.rec {
+		s.on.tape = append(s.on.tape, slices.Clone(msg))
+	}
 	echo := s.on.echo
 	s.on.mu.Unlock()
 	if echo {

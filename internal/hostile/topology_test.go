@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"runtime"
 	"testing"
 	"time"
 
@@ -107,6 +108,7 @@ func TestARelayForgesRecords(t *testing.T) {
 // left: what the node said last holds.
 func TestARelayRepeatsOldRecords(t *testing.T) {
 	inTown(t, 0, func(o *town) {
+		o.evil.transport.record()
 		moving := o.node("kv-1", overlay.Config{}, o.one)
 		time.Sleep(time.Second)
 		o.at(moving.ID(), o.one)
@@ -190,6 +192,38 @@ func (o *town) invent(at *host, n int) {
 	o.evil.transport.Broadcast(msg)
 }
 
+// A relay sends messages that are longer than any honest one, up to ten megabytes,
+// and full of records that nobody has signed. They are dropped unread.
+func TestARelaySendsHugeMessages(t *testing.T) {
+	const messages = 12
+	inTown(t, 0, func(o *town) {
+		huge := items()
+		record := claim{key: o.victim.Key(), relay: o.evil.ID(), epoch: math.MaxInt64, signature: make([]byte, 64)}.append(nil)
+		for len(huge) < 10<<20-len(record) {
+			huge = append(huge, record...)
+		}
+		before := [2]gossip.Stats{o.one.Stats().Backbone, o.two.Stats().Backbone}
+		o.near.withstand(assault{play: func(context.Context) {
+			for i := range messages {
+				msg := huge[:len(huge)>>(i%4)]
+				o.evil.transport.Broadcast(msg)
+				for _, to := range []*host{o.one, o.two} {
+					_ = o.evil.transport.Unicast(gossip.NameOf(to.ID()), msg)
+				}
+				o.evil.transport.Gossip(msg)
+			}
+		}})
+		for i, h := range []*host{o.one, o.two} {
+			s := h.Stats().Backbone
+			runtime.KeepAlive(huge)
+			if got := s.Malformed - before[i].Malformed; got != 3*messages || s.Forged != before[i].Forged {
+				o.Errorf("%s: %d of %d messages were dropped, %d records read", h.name, got, 3*messages, s.Forged-before[i].Forged)
+			}
+		}
+		o.at(o.victim.ID(), o.one)
+	})
+}
+
 // A relay invents nodes that it says are attached to another: that one refutes them,
 // everywhere.
 func TestARelayInventsNodesOfAnother(t *testing.T) {
@@ -211,7 +245,7 @@ func TestARelayInventsNodesOfAnother(t *testing.T) {
 func TestARelayEchoesTheGossip(t *testing.T) {
 	const most = 20 // messages of each honest relay in a stretch: digests, records, questions
 	inTown(t, 0, func(o *town) {
-		heard := len(o.evil.transport.heard())
+		o.evil.transport.record()
 		o.evil.transport.repeat(true)
 		late := o.node("kv-1", overlay.Config{}, o.one) // something to tell
 		one, two := o.one.transport.sent.Load(), o.two.transport.sent.Load()
@@ -223,7 +257,7 @@ func TestARelayEchoesTheGossip(t *testing.T) {
 			}
 		}})
 		o.evil.transport.repeat(false)
-		heard = len(o.evil.transport.heard()) - heard
+		heard := len(o.evil.transport.heard())
 		one, two = o.one.transport.sent.Load()-one, o.two.transport.sent.Load()-two
 		if one > most || two > most || heard == 0 {
 			o.Errorf("the relays sent %d and %d messages; %d were echoed", one, two, heard)
