@@ -4,7 +4,10 @@ go 1.26.0
 
 require (
 	github.com/weftnet/weft v0.0.0-00010101000000-000000000000
+	github.com/weftnet/weft/overlay/grpcauth v0.0.0-00010101000000-000000000000
 	go.uber.org/goleak v1.3.0
+	google.golang.org/grpc v1.85.0
+	google.golang.org/protobuf v1.36.12
 )
 
 require (
@@ -23,6 +26,9 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
 )
 
 replace github.com/weftnet/weft => ../
+
+replace github.com/weftnet/weft/overlay/grpcauth => ../overlay/grpcauth
