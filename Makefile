@@ -89,6 +89,14 @@ $(GOVULNCHECK):
 fuzz: ## Each fuzz test for T (make fuzz T=30s)
 	@GO="$(GO)" ./scripts/fuzz.sh $(T)
 
+.PHONY: cross
+cross: ## Build and vet for Linux, macOS, Windows and FreeBSD on amd64 and arm64
+	@GO="$(GO)" ./scripts/cross.sh
+
+.PHONY: reproducible
+reproducible: ## Check that two builds in different places give the same command
+	@GO="$(GO)" ./scripts/reproducible.sh
+
 .PHONY: corpus
 corpus: ## Keep in testdata/fuzz what fuzzing has found interesting on this machine
 	@GO="$(GO)" ./scripts/corpus.sh

@@ -20,7 +20,8 @@ directory. If the directory holds no key yet, a new one is made there.
 
 Others dial a node by either: the ID is short, the key leaves no doubt. A
 node behind a closed firewall can use wss://host as the address of a relay.`,
-		Args: arguments(cobra.NoArgs),
+		Example: `  weft id --state ~/.weft`,
+		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if state == "" {
 				state = os.Getenv(overlay.EnvState)

@@ -15,10 +15,9 @@ func newSecret() *cobra.Command {
 		Long: `Prints a new random secret. Whoever knows it is a member of the network and
 can make others members, so keep it as you would a private key: in a file
 that only you can read, or in your secret store. Others get an invite instead:
-see weft invite.
-
-	export WEFT_SECRET=$(weft secret)`,
-		Args: arguments(cobra.NoArgs),
+see weft invite.`,
+		Example: `  export WEFT_SECRET=$(weft secret)`,
+		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), overlay.NewSecret())
 			return err

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Builds all packages for each system that weft runs on, and vets them, tests
+# included, for each of these systems on one architecture.
+#
+#   scripts/cross.sh                # all of them
+#   scripts/cross.sh windows/arm64
+set -euo pipefail
+cd "$(dirname "$0")/.."
+go=${GO:-go}
+export CGO_ENABLED=0
+
+[ $# -gt 0 ] || set -- {linux,darwin,windows,freebsd}/{amd64,arm64}
+for target in "$@"; do
+	echo "== $target"
+	export GOOS=${target%/*} GOARCH=${target#*/}
+	"$go" build ./...
+	case $target in
+	linux/arm64 | darwin/arm64 | windows/amd64 | freebsd/amd64) "$go" vet ./... ;;
+	esac
+done
