@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -15,13 +16,13 @@ func TestHelp(t *testing.T) {
 		if c.Name() != "help" {
 			commands = append(commands, c.Name())
 		}
+		for _, sub := range c.Commands() {
+			commands = append(commands, c.Name()+" "+sub.Name())
+		}
 	}
 	for _, name := range commands {
 		t.Run("weft "+name, func(t *testing.T) {
-			args := []string{name, "--help"}
-			if name == "" {
-				args = args[1:]
-			}
+			args := append(strings.Fields(name), "--help")
 			got, stderr, code := weft(t, args...)
 			if code != exitOK || stderr != "" {
 				t.Fatalf("exit code %d: %s", code, stderr)

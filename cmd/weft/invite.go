@@ -95,7 +95,7 @@ func (m *membership) secretConfig(cmd *cobra.Command) (overlay.Config, error) {
 	if cfg.Secret == "" {
 		return cfg, usage(cmd, errors.New("what is the network's secret? Set "+overlay.EnvSecret+" or say --secret-file FILE; an invite is not enough"))
 	}
-	return cfg, nil
+	return cfg, m.applyAccepted(&cfg, m.secretFile != "")
 }
 
 // describeInvite says what an invite is for, a line each.
@@ -153,7 +153,11 @@ func newNetwork() *cobra.Command {
 		Short: "Show which network a secret or an invite is for",
 		Long: `Shows the name and the ID of the network that the secret or the invite of this
 environment, or of the flags, is for; and of an invite when it expires and what
-it gives. It shows neither the secret nor the token, and connects to nothing.`,
+it gives. It shows neither the secret nor the token, and connects to nothing.
+
+The ID stays when the secret is replaced (weft secret rotate). The CA does not: its
+name, which is no secret, lets a node accept members by another secret without
+knowing that.`,
 		Example: `  weft network --invite kv-1.invite`,
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return m.show(cmd) },
@@ -169,24 +173,39 @@ func (m *membership) show(cmd *cobra.Command) error {
 	if err := m.applySecrecy(cmd, &cfg); err != nil {
 		return err
 	}
-	if cfg.Invite != "" && cfg.Secret == "" {
+	if cfg.Invite != "" {
+		cfg.Network = "" // the invite says it
+	}
+	n, err := identity.OpenNetwork(identity.NetworkConfig{Name: cfg.Network, Secret: cfg.Secret, Invite: cfg.Invite, Open: cfg.Open}, cfg.AlsoAccept...)
+	if err != nil {
+		return err
+	}
+	if n.Invite() != nil {
 		in, err := overlay.ReadInvite(cfg.Invite)
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprint(cmd.OutOrStdout(), describeInvite(in, time.Now()))
-		return err
-	}
-	n, err := identity.OpenNetwork(identity.NetworkConfig{Name: cfg.Network, Secret: cfg.Secret, Invite: cfg.Invite, Open: cfg.Open})
-	if err != nil {
+		_, err = fmt.Fprint(cmd.OutOrStdout(), describeInvite(in, time.Now()), authorities(n))
 		return err
 	}
 	kind := "the network's secret, with which everything can be done"
 	if n.Open() {
 		kind = "none: the network is open to everybody"
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "secret    %s\nnetwork   %s\nid        %x\n%s", kind, n.Name(), n.ID(), relaysLine(cfg.Relays))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "secret    %s\nnetwork   %s\nid        %x\n%s%s", kind, n.Name(), n.ID(), authorities(n), relaysLine(cfg.Relays))
 	return err
+}
+
+// authorities names the network's CA, and others that are accepted.
+func authorities(n *identity.Network) string {
+	if n.Open() {
+		return ""
+	}
+	text := "ca        " + n.CA() + "\n"
+	for _, ca := range n.Accepted() {
+		text += "accepts   " + ca + "\n"
+	}
+	return text
 }
 
 // relaysLine says which relays the environment names, if any.

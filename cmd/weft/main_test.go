@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	for _, name := range []string{
-		overlay.EnvNetwork, overlay.EnvSecret, overlay.EnvInvite, overlay.EnvOpen, overlay.EnvRelays, overlay.EnvName, overlay.EnvState, envSocket,
+		overlay.EnvNetwork, overlay.EnvSecret, overlay.EnvInvite, overlay.EnvOpen, overlay.EnvRelays, overlay.EnvName, overlay.EnvState, overlay.EnvAlsoAccept, envSocket,
 	} {
 		os.Unsetenv(name)
 	}

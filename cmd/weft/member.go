@@ -31,7 +31,7 @@ type membership struct {
 	network, secretFile string
 	invite              string // a file that holds one, or one itself
 	state, name, layer  string
-	relays              []string
+	relays, alsoAccept  []string
 	open, verbose       bool
 	relayOnly, noLAN    bool
 
@@ -59,6 +59,7 @@ func (m *membership) memberFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&m.invite, "invite", "", "`file` that holds an invite to the network, or the invite itself, which everybody on this machine can see then ("+overlay.EnvInvite+" holds it itself, too)")
 	f.BoolVar(&m.open, "open", false, "use a network without a secret, which everybody may join ("+overlay.EnvOpen+"=1)")
+	m.alsoAcceptFlag(cmd)
 }
 
 // secretFlags adds the flags of those who know the network's secret.
@@ -166,12 +167,14 @@ func (m *membership) applySecrecy(cmd *cobra.Command, cfg *overlay.Config) error
 		if m.invite != "" {
 			cfg.Invite, err = readInvite(m.invite)
 		}
-		return err
+		if err != nil {
+			return err
+		}
 	case cfg.Secret == "" && cfg.Invite == "" && !cfg.Open:
 		return usage(cmd, errors.New("what is the network's secret? Set "+overlay.EnvSecret+" or say --secret-file FILE; weft secret makes one; "+
 			"with an invite, set "+overlay.EnvInvite+" or say --invite FILE"))
 	}
-	return nil
+	return m.applyAccepted(cfg, said == 1)
 }
 
 // readInvite reads the config's invite, if it has one, and lets the node have the

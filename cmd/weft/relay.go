@@ -26,10 +26,11 @@ type relayCommand struct {
 	membership
 	listen, addrFile string
 	grace            time.Duration
-	allow            []string     // who is served
-	front, metrics   []string     // of IP addresses and networks
-	also             []string     // other networks
-	server           relay.Server // its limits are flags
+	allow            []string            // who is served
+	front, metrics   []string            // of IP addresses and networks
+	also             []string            // other networks
+	acceptedBy       map[string][]string // by those besides their secrets
+	server           relay.Server        // its limits are flags
 }
 
 func newRelay() *cobra.Command {
@@ -56,7 +57,8 @@ where another relay's --peer says that they are.
 
 With --also, the same port serves other networks: nodes of one see nothing of
 another's, each network has the limits for itself, and the metrics tell the
-networks apart. Other relays are the --peer of all networks that they serve.`,
+networks apart. Other relays are the --peer of all networks that they serve.
+--also-accept-file name=file is for such a network, while its secret is replaced.`,
 		Example: `  export WEFT_SECRET=$(weft secret)
   weft relay --listen :9999 --state /var/lib/weft
   weft relay --listen :9999 --peer relay-1.example.org:9999
@@ -114,6 +116,9 @@ func (r *relayCommand) check(cmd *cobra.Command) error {
 
 func (r *relayCommand) run(cmd *cobra.Command) error {
 	if err := r.check(cmd); err != nil {
+		return err
+	}
+	if err := r.splitAccepted(cmd); err != nil {
 		return err
 	}
 	cfg, err := r.config(cmd, logrus.InfoLevel)

@@ -45,7 +45,7 @@ func (r *relayCommand) serveAlso(cmd *cobra.Command, first overlay.Config, name 
 			return all, err
 		}
 		cfg := overlay.Config{
-			Network: name, Secret: secret, Name: first.Name, Reliability: first.Reliability,
+			Network: name, Secret: secret, AlsoAccept: r.acceptedBy[name], Name: first.Name, Reliability: first.Reliability,
 			NoDirect: first.NoDirect, Logger: first.Logger.WithField("network", name),
 		}
 		if first.StateDir != "" { // another key, so that nobody sees that it is one machine

@@ -22,6 +22,8 @@ type report struct {
 
 	Up        bool   `json:"up,omitempty"`         // other commands may use the node
 	NetworkID string `json:"network_id,omitempty"` // of a node that is up
+
+	AlsoAccepted int `json:"also_accepted,omitempty"` // CAs besides the own one, while the secret is replaced
 }
 
 type relayReport struct {
@@ -56,6 +58,7 @@ type peerReport struct {
 	Key       string       `json:"key"`
 	Names     []string     `json:"names,omitempty"`
 	Roles     []string     `json:"roles,omitempty"`
+	OtherCA   bool         `json:"other_ca,omitempty"` // a member by another secret than the node's
 	Path      string       `json:"path"`
 	NotDirect string       `json:"not_direct,omitempty"`
 	Conns     int          `json:"conns"`
@@ -84,7 +87,7 @@ type pathReport struct {
 
 func newReport(st overlay.Status) report {
 	r := report{
-		Node: st.ID.String(), Key: st.Key.String(), Name: st.Name, Network: st.Network, Layer: st.Layer, Ports: st.Ports,
+		Node: st.ID.String(), Key: st.Key.String(), Name: st.Name, Network: st.Network, Layer: st.Layer, Ports: st.Ports, AlsoAccepted: st.AlsoAccepted,
 		Relays: []relayReport{}, Peers: []peerReport{},
 		UDP: udpReport{Mapping: st.UDP.Mapping, Filtering: st.UDP.Filtering, Candidates: st.UDP.Candidates},
 	}
@@ -119,7 +122,7 @@ func newRelayReport(rs overlay.RelayStatus) relayReport {
 
 func newPeerReport(p overlay.PeerStatus) peerReport {
 	r := peerReport{
-		Node: p.ID.String(), Key: p.Key.String(), Names: p.Names, Roles: p.Roles, Path: p.Path, NotDirect: p.NotDirect,
+		Node: p.ID.String(), Key: p.Key.String(), Names: p.Names, Roles: p.Roles, OtherCA: p.OtherCA, Path: p.Path, NotDirect: p.NotDirect,
 		Conns: p.Conns, RTT: milliseconds(p.RTT), Sent: p.BytesSent, Received: p.BytesReceived,
 		Packets: p.PacketsSent, Lost: p.PacketsLost, Paths: []pathReport{},
 	}

@@ -62,6 +62,7 @@ the secret only to be a member.`,
 	f.StringSliceVar(&r.relays, "relay", nil, "`address` of a relay to tell; may be repeated ("+overlay.EnvRelays+", separated by commas)")
 	f.DurationVar(&r.timeout, "timeout", revokeTimeout, "how long to wait for each relay")
 	r.secretFlags(cmd)
+	r.alsoAcceptFlag(cmd)
 	return cmd
 }
 

@@ -9,13 +9,13 @@ import (
 )
 
 func newSecret() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "secret",
 		Short: "Make a secret for a new network",
 		Long: `Prints a new random secret. Whoever knows it is a member of the network and
 can make others members, so keep it as you would a private key: in a file
 that only you can read, or in your secret store. Others get an invite instead:
-see weft invite.`,
+see weft invite. weft secret rotate replaces the secret of a network that there is.`,
 		Example: `  export WEFT_SECRET=$(weft secret)`,
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -23,4 +23,6 @@ see weft invite.`,
 			return err
 		},
 	}
+	cmd.AddCommand(newRotate())
+	return cmd
 }

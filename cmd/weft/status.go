@@ -71,6 +71,9 @@ func only(all []report, who string) (some []report) {
 // write writes a report for people.
 func (r report) write(w io.Writer) {
 	fmt.Fprintf(w, "node %s, network %s, layer %s\n", named(r.Node, r.Name), r.Network, r.Layer)
+	if r.AlsoAccepted > 0 {
+		fmt.Fprintf(w, "accepts members by other secrets of the network: %d\n", r.AlsoAccepted)
+	}
 	if len(r.Ports) > 0 {
 		fmt.Fprintf(w, "listens on port %s\n", strings.Trim(fmt.Sprint(r.Ports), "[]"))
 	}

@@ -112,7 +112,7 @@ func (n *Network) accept(also []string) error {
 		}
 		if other.id != n.id {
 			return fmt.Errorf("identity: AlsoAccept[%d] is of another network, %v with ID %s; this one is %v with ID %s. "+
-				"It takes other secrets, invites or CAs of this network, whose secret weft network rotate replaces",
+				"It takes other secrets, invites or CAs of this network, whose secret weft secret rotate replaces",
 				i, other.name, hex.EncodeToString(other.id[:8]), n.name, hex.EncodeToString(n.id[:8]))
 		}
 		same := func(ca *authority) bool { return ca.public == other.ca.public }
