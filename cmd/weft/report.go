@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"github.com/weftnet/weft/cmd/weft/internal/tunnel"
 	"github.com/weftnet/weft/overlay"
 )
 
@@ -19,6 +20,8 @@ type report struct {
 	UDP     udpReport     `json:"udp"`
 	Links   *linksReport  `json:"links,omitempty"` // that peers make to this node
 	Peers   []peerReport  `json:"peers"`
+
+	Forwards []tunnel.Status `json:"forwards,omitempty"`
 
 	Up        bool   `json:"up,omitempty"`         // other commands may use the node
 	NetworkID string `json:"network_id,omitempty"` // of a node that is up

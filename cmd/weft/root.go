@@ -51,7 +51,8 @@ func newRoot() *cobra.Command {
 	root.Flags().Bool("version", false, "show the version") // without the letter -v, which is --verbose elsewhere
 	root.SetVersionTemplate("weft {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newID(), newSecret(), newInvite(), newRevoke(), newNetwork(), newRelay(), newUp(), newServe(), newGet(), newPing(), newStatus(), newMan())
+	root.AddCommand(newID(), newSecret(), newInvite(), newRevoke(), newNetwork(), newRelay(), newServe(), newGet(), newPing(), newStatus(), newMan())
+	root.AddCommand(newUp(), newForward(), newSocks())
 	return root
 }
 

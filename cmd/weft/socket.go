@@ -14,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/weftnet/weft/cmd/weft/internal/tunnel"
 	"github.com/weftnet/weft/overlay"
 )
 
@@ -60,7 +61,16 @@ type socket struct {
 // openSocket lets weft status ask a node that runs in this process, until stop
 // is called. That it does not work is no reason not to run the node.
 func openSocket(node *overlay.Node, log logrus.FieldLogger) (stop func()) {
-	s, err := serveSocket(node, "", func() report { return newReport(node.Status()) }, nil)
+	return openSocketWith(node, log, func() []tunnel.Status { return nil })
+}
+
+// openSocketWith is openSocket for a node with forwards.
+func openSocketWith(node *overlay.Node, log logrus.FieldLogger, forwards func() []tunnel.Status) (stop func()) {
+	s, err := serveSocket(node, "", func() report {
+		r := newReport(node.Status())
+		r.Forwards = forwards()
+		return r
+	}, nil)
 	if err != nil {
 		log.WithError(err).Info("weft status cannot ask this node")
 		return func() {}

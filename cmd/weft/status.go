@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/weftnet/weft/cmd/weft/internal/tunnel"
 )
 
 func newStatus() *cobra.Command {
@@ -90,6 +92,22 @@ func (r report) write(w io.Writer) {
 	for _, p := range r.Peers {
 		p.write(w)
 	}
+	for _, f := range r.Forwards {
+		writeForward(w, f)
+	}
+}
+
+func writeForward(w io.Writer, f tunnel.Status) {
+	fmt.Fprintf(w, "forward %s: open %d of %d, sent %s, received %s", forwardLine(f), f.Open, f.Total, bytesOf(f.Sent), bytesOf(f.Received))
+	for _, c := range []struct {
+		n    uint64
+		what string
+	}{{f.Failed, "failed"}, {f.Refused, "refused for want of room"}, {f.Broken, "broken"}, {f.Dropped, "packets dropped"}} {
+		if c.n > 0 {
+			fmt.Fprintf(w, ", %d %s", c.n, c.what)
+		}
+	}
+	fmt.Fprintln(w)
 }
 
 func (r relayReport) write(w io.Writer) {

@@ -8,12 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weftnet/weft/cmd/weft/internal/localapi"
+	"github.com/weftnet/weft/cmd/weft/internal/tunnel"
 	"github.com/weftnet/weft/overlay"
 )
 
 // An upCommand is the command line of weft up.
 type upCommand struct {
 	membership
+	forwards
 	socket, linkAddr string
 }
 
@@ -29,8 +31,11 @@ once, over paths that are known already.
 They find it by its network: a command uses the node if the secret, invite or
 network that its flags and environment tell of is the node's, or if they tell of
 none. With several nodes up, --socket says which. The socket is readable by this
-user only, and in a directory that nobody else may enter.`,
+user only, and in a directory that nobody else may enter.
+
+It can forward ports and be a proxy itself: see weft forward for -L and -R.`,
 		Example: `  weft up --name laptop --state ~/.weft
+  weft up --name laptop -L 2222=kv-1:22 -L 1080 -R 80=127.0.0.1:8080
   weft ping files                      # in another shell, without WEFT_SECRET
   weft up --socket ~/.weft/lab.sock    # and weft ping --socket ~/.weft/lab.sock files`,
 		Args: arguments(cobra.NoArgs),
@@ -39,14 +44,19 @@ user only, and in a directory that nobody else may enter.`,
 	f := cmd.Flags()
 	f.StringVar(&u.socket, "socket", "", "`file` for the socket, in a directory that is this user's alone ("+envSocket+"); without it, other commands find the node by its network")
 	f.StringVar(&u.linkAddr, "link-addr", "", "`address` at which peers whose UDP is blocked reach this node over TCP, such as :4000; open it in the firewall")
+	u.specFlags(cmd)
 	u.nameFlag(cmd)
 	u.relayFlag(cmd)
-	u.flags(cmd)
+	u.membership.flags(cmd)
 	return cmd
 }
 
 func (u *upCommand) run(cmd *cobra.Command) error {
-	cfg, err := u.config(cmd, logrus.InfoLevel)
+	specs, err := u.specs(cmd)
+	if err != nil {
+		return err
+	}
+	cfg, err := u.membership.config(cmd, logrus.InfoLevel)
 	if err != nil {
 		return err
 	}
@@ -63,11 +73,21 @@ func (u *upCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer node.Close()
+	log, _ := cfg.Logger.(*logrus.Logger)
+	forwarding, err := u.forwards.config(cmd, specs, localapi.Own(node), log)
+	if err != nil {
+		return err
+	}
+	group, err := tunnel.Start(cmd.Context(), forwarding, specs)
+	if err != nil {
+		return err
+	}
+	defer group.Close()
 	api := localapi.NewServer(node, cfg.Logger)
 	defer api.Close()
 	socket, err := serveSocket(node, u.socket, func() report {
 		r := newReport(node.Status())
-		r.Up, r.NetworkID = true, networkID
+		r.Up, r.NetworkID, r.Forwards = true, networkID, group.Status()
 		return r
 	}, api)
 	if err != nil {
@@ -81,6 +101,8 @@ func (u *upCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "up as %s, network %s, socket %s\n", named(node.ID().String(), node.Name()), node.Status().Network, socket.file)
-	<-cmd.Context().Done()
-	return nil
+	if err := announceForwards(cmd.OutOrStdout(), group.Status(), false); err != nil {
+		return err
+	}
+	return untilStopped(cmd.Context(), group)
 }

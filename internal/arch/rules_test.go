@@ -72,6 +72,7 @@ var owners = []struct {
 	{"github.com/pion/stun", "relay", "nodes need no STUN library, and it brings several others"},
 	{"github.com/huin/goupnp", "portmap", "overlay's users need no port mapping, and its search asks everybody"},
 	{"github.com/jackpal/go-nat-pmp", "portmap", "overlay's users need no port mapping"},
+	{"github.com/pires/go-proxyproto", "cmd/weft", "overlay's users need no PROXY headers: their conns know the peer"},
 	{"github.com/spf13/cobra", "cmd/weft", "libraries take a Config, only the command has flags"},
 	{"go.yaml.in/yaml", "cmd/weft", "libraries take a Config, only the command reads files with settings"},
 }

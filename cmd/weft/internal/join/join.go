@@ -128,12 +128,12 @@ func (j *joint) close() {
 // CloseWrite ends the direction of a conn in which this side writes, and closes a conn
 // that has only one end for both directions.
 func CloseWrite(c net.Conn) error {
-	for {
-		switch w := c.(type) {
+	for inner := c; ; {
+		switch w := inner.(type) {
 		case interface{ CloseWrite() error }:
 			return w.CloseWrite()
 		case interface{ NetConn() net.Conn }:
-			c = w.NetConn()
+			inner = w.NetConn()
 		default:
 			return c.Close()
 		}
@@ -142,17 +142,18 @@ func CloseWrite(c net.Conn) error {
 
 // Reset closes a conn so that the other end sees that it was not in good order.
 func Reset(c net.Conn, code stream.Code) {
-	for {
-		switch w := c.(type) {
+	for inner := c; ; {
+		switch w := inner.(type) {
 		case interface{ Reset(code stream.Code) error }:
 			_ = w.Reset(code)
+			_ = c.Close() // what is around it may have something to do, too
 			return
 		case interface{ SetLinger(seconds int) error }:
 			_ = w.SetLinger(0) // Close sends RST
 			_ = c.Close()
 			return
 		case interface{ NetConn() net.Conn }:
-			c = w.NetConn()
+			inner = w.NetConn()
 		default:
 			_ = c.Close()
 			return
