@@ -96,6 +96,29 @@ func TestRecordsOfWhoIsRevokedAreNoLies(t *testing.T) {
 	}
 }
 
+// A relay that still accepts a former secret passes on what that has certified. It
+// is left out, and no lie.
+func TestRecordsOfAFormerSecretAreNoLies(t *testing.T) {
+	s, c, _ := closedSim(t)
+	n := s.nodes[0]
+	certify := c.certify
+	c.certify = func(chain []byte) (identity.Peer, error) {
+		p, err := certify(chain)
+		if p.Key != n.peer.Key {
+			return p, err
+		}
+		return identity.Peer{}, identity.ErrNotMember
+	}
+	s.attach(n, s.relays[1])
+	s.run(2 * digestInterval)
+	if at, ok := c.dir.RelayOf(n.peer.ID); ok {
+		t.Errorf("the node is at %v", at)
+	}
+	if c.stats.Forged == 0 || c.stats.Pulls == 0 || c.stats.Liars != 0 || len(c.penalties) != 0 {
+		t.Errorf("%+v", c.stats)
+	}
+}
+
 func TestARevokedRelayDoesNotCount(t *testing.T) {
 	s, c, n := closedSim(t)
 	s.attach(s.nodes[0], s.relays[1])

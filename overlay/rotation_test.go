@@ -31,6 +31,45 @@ func TestAStatusSaysWhatIsAccepted(t *testing.T) {
 	}
 }
 
+// What nodes seal on a LAN is the same in all steps, so that they find each other
+// there, by name as well. A guest that knows the other CA's name only does, too.
+func TestMembersByTwoSecretsMeetOnALAN(t *testing.T) {
+	fresh := rotatedSecret(t)
+	network, err := identity.OpenNetwork(identity.NetworkConfig{Secret: fresh})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inLANLab(t, func(t *testing.T, l *lanLab) {
+		token, _, err := NewInvite("", labSecret, Invite{Expires: time.Now().Add(time.Hour), Names: []string{"guest"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := l.node("old", Config{Relays: none, Name: "old", Secret: labSecret, AlsoAccept: []string{fresh}})
+		young := l.node("young", Config{Relays: none, Name: "young", Secret: fresh, AlsoAccept: []string{labSecret}})
+		guest := l.node("guest", Config{Relays: none, Name: "guest", Invite: token, AlsoAccept: []string{network.CA()}})
+		all := []*Node{old, young, guest}
+		for _, n := range all {
+			l.echo(n)
+		}
+		for _, from := range all {
+			for _, to := range all {
+				if from == to {
+					continue
+				}
+				c, err := from.Dial(t.Context(), to.Name()+":7")
+				if err != nil {
+					t.Fatalf("from %s to %s: %v", from.Name(), to.Name(), err)
+				}
+				roundTrip(t, c)
+				if p, _ := PeerOf(c); p.OtherCA != (from == young || to == young) {
+					t.Errorf("%s says of %s that it is %+v", from.Name(), to.Name(), p)
+				}
+				_ = c.Close()
+			}
+		}
+	})
+}
+
 func TestWhatANodeCannotAccept(t *testing.T) {
 	fresh := rotatedSecret(t)
 	other, _, err := NewInvite("lab", labSecret, Invite{Expires: time.Now().Add(time.Hour)})
