@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -84,27 +85,30 @@ func TestAttackersTakeAllPlaces(t *testing.T) {
 	})
 }
 
-// A relay serves its nodes well, but swallows what they say to each other. They are
-// told so, in bounded time, and nothing that is wrong is read; conns of others, who
-// are at another relay, go on.
-func TestARelaySwallowsFrames(t *testing.T) {
+// swallow makes a relay swallow what two nodes say to each other; to itself they
+// may speak.
+func (w *world) swallow(evil, a, b *host) {
+	drop := func(f *frame.Frame) []*frame.Frame {
+		if src, dst := f.Src(), f.Dst(); src == a.ID() && dst == b.ID() || src == b.ID() && dst == a.ID() {
+			return nil
+		}
+		return []*frame.Frame{f}
+	}
+	for _, h := range []*host{a, b} {
+		w.onPath(h, evil, &onPath{up: drop, down: drop})
+	}
+}
+
+// A relay serves its nodes well, but swallows what they say to each other. If it is
+// the only one, their conns fail in bounded time, and nothing that is wrong is read.
+func TestTheOnlyRelaySwallowsFrames(t *testing.T) {
 	inWorld(t, func(w *world) {
 		evil, good := w.relay("evil", &relay.Server{}), w.relay("good", &relay.Server{})
 		victim, friend := w.node("victim", overlay.Config{}, evil), w.node("friend", overlay.Config{}, evil)
 		p := w.newPair(friend, victim, share)
 		b := w.bystanders(good)
-		swallow := func(f *frame.Frame) []*frame.Frame {
-			for _, end := range []*host{victim, friend} {
-				for _, far := range []*host{victim, friend} {
-					if f.Src() == end.ID() && f.Dst() == far.ID() {
-						return nil
-					}
-				}
-			}
-			return []*frame.Frame{f}
-		}
 		b.withstand(assault{play: func(ctx context.Context) {
-			w.onPath(victim, evil, &onPath{up: swallow, down: swallow})
+			w.swallow(evil, victim, friend)
 			_ = p.talk.SetDeadline(time.Time{})
 			_, _ = p.talk.Write([]byte(confidence))
 			began := time.Now()
@@ -116,4 +120,44 @@ func TestARelaySwallowsFrames(t *testing.T) {
 			}
 		}})
 	})
+}
+
+// Nodes that have another relay, too, notice that nothing comes back, and go on over
+// that one: within five seconds, with the same conns, whoever speaks.
+func TestARelaySwallowsFrames(t *testing.T) {
+	for _, peered := range []bool{true, false} {
+		t.Run(fmt.Sprintf("peered %v", peered), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				evil := w.relay("evil", &relay.Server{})
+				s := &relay.Server{MaxLearnedPeers: -1}
+				if peered {
+					s.Peers = []string{evil.addr}
+				}
+				good := w.relay("good", s)
+				victim, friend := w.node("victim", overlay.Config{}, evil, good), w.node("friend", overlay.Config{}, evil, good)
+				b := w.bystanders(good)
+				time.Sleep(settle)
+				p := w.newPair(friend, victim, share)
+				b = append(b, p)
+				w.swallow(evil, victim, friend)
+				_ = p.bulk.SetDeadline(time.Now().Add(patience))
+				_ = p.sink.SetDeadline(time.Now().Add(patience))
+				began := time.Now()
+				if _, err := p.bulk.Write(content(p.sent)); err != nil { // only the other side has to say that it came
+					w.Fatal(err)
+				}
+				if _, err := io.ReadFull(p.sink, make([]byte, chunk)); err != nil {
+					w.Fatal(err)
+				}
+				p.sent += chunk
+				if took := time.Since(began); took > 5*time.Second {
+					w.Errorf("what was sent came after %v", took)
+				}
+				b.withstand(assault{play: func(ctx context.Context) { <-ctx.Done() }})
+				if c, err := friend.Dial(w.Context(), victim.ID().String()+":1"); !errors.Is(err, overlay.ErrRefused) {
+					w.Errorf("a dial: %v, %v", c, err) // nobody listens
+				}
+			})
+		})
+	}
 }

@@ -150,6 +150,9 @@ func (s *Session) timeouts(now time.Time) {
 	passed := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	if s.state == handshaking {
 		if passed(s.started.Add(s.ep.cfg.HandshakeTimeout)) {
+			if r, ok := s.paths.route.(Detourer); ok && s.client {
+				r.Detour() // for the next attempt
+			}
 			s.end(&ClosedError{Cause: ErrTimeout})
 		}
 	} else {
@@ -171,6 +174,7 @@ func (s *Session) timeouts(now time.Time) {
 	if passed(s.det.Deadline()) && s.pathReady() {
 		sp, n := s.det.Expired(now, s)
 		s.checkBlackHole(now)
+		s.detour(now)
 		if n > 0 {
 			s.probes[sp] = max(s.probes[sp], n)
 			s.requeueOldest(sp)

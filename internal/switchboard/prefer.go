@@ -7,8 +7,8 @@ import (
 )
 
 // Prefer makes frames without a way of their own take the uplink to the relay
-// with the given ID, as long as there is one, instead of the oldest. It does
-// nothing if no uplink is bound to the relay.
+// with the given ID, as long as there is one, instead of the oldest; detours
+// end. It does nothing if no uplink is bound to the relay.
 func (s *Switch) Prefer(relay identity.NodeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -21,4 +21,5 @@ func (s *Switch) Prefer(relay identity.NodeID) {
 	copy(list[1:], list[:i])
 	list[0] = p
 	s.uplinks.Store(&list)
+	s.endDetoursLocked(nil)
 }

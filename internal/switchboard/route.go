@@ -10,7 +10,7 @@ const minMaxPacket = 1200
 
 // A Route is the way to one peer, looked up anew for each frame: the peer's
 // own port, else the port of its relay or what Forwarding.Elsewhere does, else
-// the oldest bound uplink. Routes of one switch to one peer are equal. All
+// the uplink that Detour or Follow have chosen, else the oldest bound uplink. Routes of one switch to one peer are equal. All
 // methods are safe for concurrent use and never block.
 type Route struct {
 	s    *Switch
@@ -37,6 +37,9 @@ func (r Route) find() (p *Port, elsewhere bool) {
 	p, elsewhere = r.s.nextHop(r.peer, nil)
 	if p != nil && p.link.Up() || elsewhere {
 		return p, elsewhere
+	}
+	if p := r.s.detour(r.peer); p != nil {
+		return p, false
 	}
 	for _, p := range *r.s.uplinks.Load() {
 		if p.link.Up() {

@@ -23,8 +23,9 @@ type Switch struct {
 	count      counters
 	forwarding atomic.Pointer[Forwarding] // nil: no relay
 
-	bound   sync.Map                // identity.NodeID -> *Port; changed with mu held
-	uplinks atomic.Pointer[[]*Port] // bound uplinks, oldest first; changed with mu held
+	bound   sync.Map                                  // identity.NodeID -> *Port; changed with mu held
+	uplinks atomic.Pointer[[]*Port]                   // bound uplinks, oldest first; changed with mu held
+	detours atomic.Pointer[map[identity.NodeID]*Port] // peers to which another uplink leads than the first; changed with mu held
 
 	departed departures
 	remote   remotes
@@ -46,6 +47,7 @@ func New(cfg Config) *Switch {
 		waiters: make(map[identity.NodeID]map[Waker]struct{}),
 	}
 	s.uplinks.Store(new([]*Port))
+	s.detours.Store(new(map[identity.NodeID]*Port))
 	s.SetForwarding(cfg.Forwarding)
 	return s
 }
@@ -239,6 +241,7 @@ func (s *Switch) forgetLocked(p *Port) {
 		rest := slices.Clone(*s.uplinks.Load())
 		rest = slices.DeleteFunc(rest, func(q *Port) bool { return q == p })
 		s.uplinks.Store(&rest)
+		s.endDetoursLocked(p)
 	}
 }
 
