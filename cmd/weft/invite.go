@@ -95,7 +95,7 @@ func (m *membership) secretConfig(cmd *cobra.Command) (overlay.Config, error) {
 	if cfg.Secret == "" {
 		return cfg, usage(cmd, errors.New("what is the network's secret? Set "+overlay.EnvSecret+" or say --secret-file FILE; an invite is not enough"))
 	}
-	return cfg, m.applyAccepted(&cfg, m.secretFile != "")
+	return cfg, m.applyAccepted(cmd, &cfg)
 }
 
 // describeInvite says what an invite is for, a line each.

@@ -174,7 +174,7 @@ func (m *membership) applySecrecy(cmd *cobra.Command, cfg *overlay.Config) error
 		return usage(cmd, errors.New("what is the network's secret? Set "+overlay.EnvSecret+" or say --secret-file FILE; weft secret makes one; "+
 			"with an invite, set "+overlay.EnvInvite+" or say --invite FILE"))
 	}
-	return m.applyAccepted(cfg, said == 1)
+	return m.applyAccepted(cmd, cfg)
 }
 
 // readInvite reads the config's invite, if it has one, and lets the node have the

@@ -82,11 +82,17 @@ func (m *membership) alsoAcceptFlag(cmd *cobra.Command) {
 
 const flagAlsoAccept = "also-accept-file"
 
-// applyAccepted reads what is accepted besides the secret or invite. If the command
-// line says what that is, what the environment accepts means nothing.
-func (m *membership) applyAccepted(cfg *overlay.Config, said bool) error {
-	if said || len(m.alsoAccept) > 0 {
+// applyAccepted reads what is accepted besides the secret or invite. It does not
+// matter which place says the one and the other: what is of another network is an
+// error then, and better than something that was left out without a word. Only in
+// an open network it means nothing, unless the command line itself says both.
+func (m *membership) applyAccepted(cmd *cobra.Command, cfg *overlay.Config) error {
+	if len(m.alsoAccept) > 0 {
 		cfg.AlsoAccept = nil
+	}
+	if cfg.Open && !cmd.Flags().Changed(flagAlsoAccept) {
+		cfg.AlsoAccept = nil
+		return nil
 	}
 	for _, file := range m.alsoAccept {
 		list, err := readAccepted(file)

@@ -74,9 +74,20 @@ func TestARotatedSecretIsOfTheSameNetworkToPeople(t *testing.T) {
 	if invite["id"][0] != old["id"][0] || invite["ca"][0] != young["ca"][0] || invite["accepts"][0] != old["ca"][0] {
 		t.Errorf("the invite is %q", invite)
 	}
+	t.Setenv(overlay.EnvSecret, "")
 	t.Setenv(overlay.EnvAlsoAccept, old["ca"][0])
-	if all := show("--secret-file", after); len(all["accepts"]) != 0 {
-		t.Errorf("a flag that says the secret leaves what the environment accepts: %q", all)
+	for _, flags := range [][]string{{"--secret-file", after}, {"--config", writeConfig(t, "all: {secret-file: "+after+"}")}} {
+		if all := show(flags...); len(all["accepts"]) != 1 {
+			t.Errorf("%q: what the environment accepts is left out: %q", flags, all)
+		}
+	}
+	t.Setenv(overlay.EnvAlsoAccept, "")
+	config := writeConfig(t, "all: {also-accept-file: "+before+", secret-file: "+after+"}\nnetwork: {open: true}")
+	if all := show("--config", config); all["id"][0] == old["id"][0] || len(all["ca"]) != 0 {
+		t.Errorf("an open network: %q", all)
+	}
+	if all := show("--config", config, "--secret-file", after); len(all["accepts"]) != 1 {
+		t.Errorf("what a file accepts is left out: %q", all)
 	}
 }
 

@@ -75,7 +75,7 @@ func settle(cmd *cobra.Command) error {
 			}
 			return
 		}
-		if os.Getenv(memberEnv[f.Name]) != "" || secrecy && slices.Contains(membershipFlags, f.Name) {
+		if os.Getenv(memberEnv[f.Name]) != "" || secrecy && slices.Contains(waysToJoin, f.Name) {
 			return
 		}
 		if v, ok := file.of(cmd.Name(), f); ok {
@@ -89,9 +89,6 @@ func settle(cmd *cobra.Command) error {
 
 // waysToJoin are the flags of which a command line says one at most.
 var waysToJoin = []string{"secret-file", "invite", "open"}
-
-// membershipFlags are all flags that belong to a way to join.
-var membershipFlags = append(slices.Clone(waysToJoin), flagAlsoAccept)
 
 // saysHowToJoin reports whether the command line or the environment says how to
 // be a member, so that what the file says of that means nothing.
@@ -107,7 +104,7 @@ func (c configFile) of(command string, f *pflag.Flag) (any, bool) {
 	if v, ok := c[command][f.Name]; ok {
 		return v, true
 	}
-	if own(f) || slices.Contains(membershipFlags, f.Name) && slices.ContainsFunc(waysToJoin, func(way string) bool { return c[command][way] != nil }) {
+	if own(f) || slices.Contains(waysToJoin, f.Name) && slices.ContainsFunc(waysToJoin, func(way string) bool { return c[command][way] != nil }) {
 		return nil, false
 	}
 	v, ok := c[everybody][f.Name]
