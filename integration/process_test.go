@@ -36,7 +36,10 @@ func start(t *testing.T, name string, cmd *exec.Cmd) *process {
 	cmd.Stderr = p.log
 	// In a group of its own, the kernel continues a stopped child that the
 	// test leaves behind.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setpgid = true
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
