@@ -54,8 +54,9 @@ ports are then that node's. Otherwise it makes one, which for -R should have a -
   weft forward -L udp/5353=kv-1:53                 # then: dig @127.0.0.1 -p 5353 example.org
   weft forward --name gate -R '9000=*' --allow-target '*.internal:5432'
   ssh -o ProxyCommand='weft forward --to stdin %h:%p' kv-1`,
-		Args: arguments(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args) },
+		Args:              arguments(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: completeNodes(":"),
+		RunE:              func(cmd *cobra.Command, args []string) error { return c.run(cmd, args) },
 	}
 	f := cmd.Flags()
 	c.specFlags(cmd)

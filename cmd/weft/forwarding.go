@@ -42,6 +42,7 @@ func (o *forwards) specFlags(cmd *cobra.Command) {
 	f.IntVar(&o.maxFlows, "max-flows", tunnel.DefaultMaxFlows, "how many flows of UDP each forward may have")
 	f.DurationVar(&o.flowIdle, "flow-idle", tunnel.DefaultFlowIdle, "the silence after which a flow of UDP ends")
 	o.proxyFlags(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("local", completeLocal) // the flag is there
 }
 
 // proxyFlags adds the flags that proxies have, too.

@@ -43,8 +43,9 @@ answer that is no success fails the command.
 The host of the URL is a node's name, ID or key.`,
 		Example: `  weft get http://files/hello.txt
   weft get -o hello.txt http://9f3a61c0d24be815:8080/hello.txt`,
-		Args: arguments(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return g.run(cmd, args[0]) },
+		Args:              arguments(cobra.ExactArgs(1)),
+		ValidArgsFunction: completeNodes("/"),
+		RunE:              func(cmd *cobra.Command, args []string) error { return g.run(cmd, args[0]) },
 	}
 	f := cmd.Flags()
 	f.StringVarP(&g.output, "output", "o", "", "`file` for the answer, instead of standard output")

@@ -43,8 +43,9 @@ which tells whether somebody listens there.
 It fails if nothing was answered.`,
 		Example: `  weft ping files
   weft ping -n 1 files:80`,
-		Args: arguments(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return p.run(cmd, args[0]) },
+		Args:              arguments(cobra.ExactArgs(1)),
+		ValidArgsFunction: completeNodes(""),
+		RunE:              func(cmd *cobra.Command, args []string) error { return p.run(cmd, args[0]) },
 	}
 	f := cmd.Flags()
 	f.IntVarP(&p.count, "count", "n", pingCount, "how often; 0 is until interrupted")

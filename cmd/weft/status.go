@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,25 +16,28 @@ import (
 
 func newStatus() *cobra.Command {
 	var asJSON bool
+	var socket string
 	cmd := &cobra.Command{
 		Use:   "status [NODE]",
 		Short: "Show what the nodes on this machine are doing",
-		Long: `Asks the nodes that this user runs on this machine (weft relay, weft serve) how
+		Long: `Asks the nodes that this user runs on this machine (weft up, relay, serve, forward) how
 they are: their relays, their addresses, and for each peer every path with its
 state, round trip, loss and bytes, and why a better one is not in use.
 
 NODE is the ID or name of one of them; without it, all are shown.`,
 		Example: `  weft status
   weft status files --json`,
-		Args: arguments(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return status(cmd, args, asJSON) },
+		Args:              arguments(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: completeRunning,
+		RunE:              func(cmd *cobra.Command, args []string) error { return status(cmd, args, socket, asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: a list of nodes")
+	cmd.Flags().StringVar(&socket, "socket", "", "socket `file` of the node to ask ("+envSocket+"), where weft up --socket has put it; without it, all that are found")
 	return cmd
 }
 
-func status(cmd *cobra.Command, args []string, asJSON bool) error {
-	all, err := askAll(cmd.Context())
+func status(cmd *cobra.Command, args []string, socket string, asJSON bool) error {
+	all, err := askWhom(cmd.Context(), socket)
 	if err != nil {
 		return err
 	}
@@ -44,7 +48,7 @@ func status(cmd *cobra.Command, args []string, asJSON bool) error {
 		if len(args) == 1 {
 			return fmt.Errorf("no node %q of this user runs here; weft status shows those that do", args[0])
 		}
-		return errors.New("no node of this user runs here; weft relay and weft serve are such")
+		return errors.New("no node of this user runs here; weft up, weft relay and weft serve are such")
 	}
 	if asJSON {
 		enc := json.NewEncoder(cmd.OutOrStdout())
@@ -58,6 +62,18 @@ func status(cmd *cobra.Command, args []string, asJSON bool) error {
 		r.write(cmd.OutOrStdout())
 	}
 	return nil
+}
+
+// askWhom asks the node on a socket, or all that are found if there is no socket.
+func askWhom(ctx context.Context, socket string) ([]report, error) {
+	if socket == "" || socket == noSocket {
+		return askAll(ctx)
+	}
+	r, err := askSocket(ctx, socket)
+	if err != nil {
+		return nil, fmt.Errorf("no node answers at %s: %w", socket, err)
+	}
+	return []report{r}, nil
 }
 
 // only returns the nodes with an ID or name.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 
@@ -17,6 +18,7 @@ type upCommand struct {
 	membership
 	forwards
 	socket, linkAddr string
+	asJSON           bool
 }
 
 func newUp() *cobra.Command {
@@ -44,6 +46,7 @@ It can forward ports and be a proxy itself: see weft forward for -L and -R.`,
 	f := cmd.Flags()
 	f.StringVar(&u.socket, "socket", "", "`file` for the socket, in a directory that is this user's alone ("+envSocket+"); without it, other commands find the node by its network")
 	f.StringVar(&u.linkAddr, "link-addr", "", "`address` at which peers whose UDP is blocked reach this node over TCP, such as :4000; open it in the firewall")
+	f.BoolVar(&u.asJSON, "json", false, "print where the node and its forwards are as JSON, one object a line")
 	u.specFlags(cmd)
 	u.nameFlag(cmd)
 	u.relayFlag(cmd)
@@ -100,9 +103,26 @@ func (u *upCommand) run(cmd *cobra.Command) error {
 		}
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "up as %s, network %s, socket %s\n", named(node.ID().String(), node.Name()), node.Status().Network, socket.file)
-	if err := announceForwards(cmd.OutOrStdout(), group.Status(), false); err != nil {
+	if err := u.announce(cmd, node, socket.file); err != nil {
+		return err
+	}
+	if err := announceForwards(cmd.OutOrStdout(), group.Status(), u.asJSON); err != nil {
 		return err
 	}
 	return untilStopped(cmd.Context(), group)
+}
+
+// announce prints who is up, and where.
+func (u *upCommand) announce(cmd *cobra.Command, node *overlay.Node, socket string) error {
+	st := node.Status()
+	if u.asJSON {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
+			Node    string `json:"node"`
+			Name    string `json:"name,omitempty"`
+			Network string `json:"network"`
+			Socket  string `json:"socket"`
+		}{st.ID.String(), st.Name, st.Network, socket})
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "up as %s, network %s, socket %s\n", named(st.ID.String(), st.Name), st.Network, socket)
+	return err
 }

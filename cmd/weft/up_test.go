@@ -122,3 +122,57 @@ func TestTwoNodesUpHaveToBeToldApart(t *testing.T) {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
 }
+
+func TestUpForwardsByItself(t *testing.T) {
+	runtimeDir(t)
+	startRelay(t)
+	file := filepath.Join(t.TempDir(), "weft.yaml")
+	if err := os.WriteFile(file, []byte("up:\n  remote: [\"9000="+echoServer(t)+"\"]\n  local: [\"0\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	up := start(t, "up", "--name", "kv-1", "--config", file)
+	up.line()
+	proxy, _, ok := strings.Cut(up.line(), " -> what clients name")
+	if port := up.line(); !ok || !strings.HasPrefix(port, "kv-1:9000 -> 127.0.0.1:") {
+		t.Errorf("the forwards are %q and %q", proxy, port)
+	}
+	_, ports := startForward(t, 1, "-L", "0=kv-1:9000", "--socket", "none")
+	if answer := ask(t, dialTCP(t, ports[0]), "x"); answer != "x and the end" {
+		t.Errorf("answer %q", answer)
+	}
+	out, _, _ := weft(t, "status", "kv-1")
+	if !strings.Contains(out, "forward kv-1:9000 -> 127.0.0.1:") || !strings.Contains(out, "open 0 of 1, sent 1 B, received 13 B") {
+		t.Errorf("status: %s", out)
+	}
+}
+
+func TestNodesAreCompleted(t *testing.T) {
+	dir := runtimeDir(t)
+	startRelay(t)
+	server, _ := startServer(t)
+	server.line()
+	up := start(t, "up", "--name", "laptop", "--json", "--socket", filepath.Join(dir, "x"))
+	if line := up.line(); !strings.Contains(line, `"name":"laptop","network":"weft","socket":"`+dir) {
+		t.Errorf("weft up says %s", line)
+	}
+	up.end(exitOK)
+	startUp(t, "--name", "laptop")
+	if _, stderr, code := weft(t, "ping", "-n", "1", "files"); code != exitOK {
+		t.Fatal(stderr)
+	}
+	for want, args := range map[string][]string{
+		"files\t":        {"ping", "fi"},
+		"files:\t":       {"forward", "--to", "stdin", ""},
+		"files/\t":       {"get", "FI"},
+		"2222=files:\t":  {"forward", "-L", "2222="},
+		"laptop\there\n": {"status", "l"},
+	} {
+		out, _, _ := weft(t, append([]string{"__complete"}, args...)...)
+		if !strings.Contains(out, want) {
+			t.Errorf("%v: %q, want %q", args, out, want)
+		}
+	}
+	if out, _, _ := weft(t, "__complete", "ping", "x"); strings.Contains(out, "files") {
+		t.Errorf("what begins otherwise: %q", out)
+	}
+}

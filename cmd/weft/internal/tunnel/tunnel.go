@@ -282,7 +282,9 @@ func (f *forward) joined(ctx context.Context, conn, there net.Conn, err error) {
 		f.count.failed.Add(1)
 		join.Reset(conn, join.CodeTarget)
 		if ctx.Err() == nil {
-			f.unreached.Do(func() { log.WithField("why", join.Why(err)).Warn("a conn was reset, because its target cannot be reached") })
+			f.unreached.Do(func() {
+				log.WithField("why", join.Why(err)).Warn("a conn was reset, because its target cannot be reached")
+			})
 		}
 		return
 	}

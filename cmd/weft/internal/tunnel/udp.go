@@ -22,7 +22,10 @@ const (
 	// maxUDP is the longest packet of UDP.
 	maxUDP = 64 << 10
 	// flowQueue is how many packets of a new flow wait for its target to be reached.
-	flowQueue = 64
+	flowQueue = 256
+	// socketBuffer is what the kernel is asked to keep of what comes faster than it is
+	// read; it may give less.
+	socketBuffer = 4 << 20
 )
 
 // openUDP opens what a forward of UDP listens on.
@@ -36,6 +39,7 @@ func (f *forward) openUDP(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		_ = conn.SetReadBuffer(socketBuffer)
 		f.listen, f.close = conn.LocalAddr().String(), conn.Close
 		t := &flows[netip.AddrPort]{
 			f:    f,
