@@ -186,7 +186,7 @@ func (n *Node) unreached(ctx context.Context, err error) error {
 	if n.uplinks.Up() || ctx.Err() == nil || len(n.cfg.Relays) == 0 {
 		return err
 	}
-	return &kindError{ErrNoRelay, fmt.Errorf("%w: %w", &uplink.NoRelayError{Relays: n.uplinks.Status()}, err)}
+	return noRelay(fmt.Errorf("%w: %w", &uplink.NoRelayError{Relays: n.uplinks.Status()}, err))
 }
 
 // reachName is reach for a name.
@@ -250,7 +250,7 @@ func (n *Node) lookUp(ctx context.Context, target identity.Target) (PublicKey, e
 	}
 	records, err := n.uplinks.Lookup(ctx, target)
 	if _, down := errors.AsType[*uplink.NoRelayError](err); down {
-		return PublicKey{}, &kindError{ErrNoRelay, err}
+		return PublicKey{}, noRelay(err)
 	}
 	if errors.Is(err, control.ErrNotFound) {
 		return PublicKey{}, fmt.Errorf("%w: the relay knows no node %q", ErrUnknownNode, target.Name)

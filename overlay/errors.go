@@ -10,6 +10,7 @@ import (
 
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/session"
+	"github.com/weftnet/weft/internal/uplink"
 	"github.com/weftnet/weft/stream"
 )
 
@@ -21,8 +22,9 @@ var (
 	// port, the listener's backlog is full, it does not allow this node, or it
 	// is leaving.
 	ErrRefused = stream.ErrRefused
-	// ErrNotAllowed means that the peer does not allow this node on that port.
-	// Such an error is an ErrRefused, too.
+	// ErrNotAllowed means that the peer does not allow this node on that port, or,
+	// in an error that is an ErrNoRelay as well, that a relay does not serve this
+	// node. Such an error is an ErrRefused, too.
 	ErrNotAllowed = errors.New("the peer does not allow this node on that port")
 	// ErrNoRelay means that no relay could be reached. The text says why for
 	// each.
@@ -107,6 +109,14 @@ type kindError struct{ kind, err error }
 
 func (e *kindError) Error() string   { return e.err.Error() }
 func (e *kindError) Unwrap() []error { return []error{e.kind, e.err} }
+
+// noRelay makes an ErrNoRelay of an error of the uplinks.
+func noRelay(err error) error {
+	if none, ok := errors.AsType[*uplink.NoRelayError](err); ok && none.NotServed() {
+		err = &kindError{ErrNotAllowed, &kindError{ErrRefused, err}}
+	}
+	return &kindError{ErrNoRelay, err}
+}
 
 // explain adds to an error of the parts below which of this package's errors
 // it is.

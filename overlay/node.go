@@ -215,7 +215,7 @@ func (n *Node) WaitReady(ctx context.Context) error {
 	defer stop()
 	err := n.uplinks.WaitReady(ctx)
 	if err != nil {
-		return &kindError{ErrNoRelay, err}
+		return noRelay(err)
 	}
 	return nil
 }

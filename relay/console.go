@@ -35,7 +35,7 @@ var _ control.Handler = (*console)(nil)
 func (r *relay) Established(s *session.Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || r.consoles[s] != nil {
+	if r.closed || r.consoles[s] != nil || r.refuse(s) {
 		return
 	}
 	c := &console{

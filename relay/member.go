@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/internal/relayhost"
 	"github.com/weftnet/weft/internal/switchboard"
 )
 
@@ -31,6 +33,7 @@ type member struct {
 
 	id      identity.NodeID // who has; the relay's mu is held
 	otherCA bool            // and was certified by a CA that is accepted besides the relay's own
+	refused error           // why whoever has proven to be there is not served; the relay's mu is held
 }
 
 // serveLink serves one conn from its first byte to its end.
@@ -184,6 +187,15 @@ func (r *relay) hold(m *member) {
 // of port. The error says that the relay does not serve it, or that its node ID
 // belongs to another key.
 func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
+	err := r.bind(peer, port)
+	if !slices.Contains(notServed, err) || !r.spawn(func() { r.dismiss(port, err) }) {
+		return err
+	}
+	return relayhost.ErrLater
+}
+
+// bind is Bound, but ends no link.
+func (r *relay) bind(peer identity.Peer, port *switchboard.Port) error {
 	trusted := port.Backbone() && peer.Has(identity.RoleRelay)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -195,8 +207,8 @@ func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
 		return nil
 	}
 	if port.Backbone() {
-		if err := r.admitRelay(m, peer); err != nil {
-			return err
+		if m.refused = r.admitRelay(m, peer); m.refused != nil {
+			return m.refused
 		}
 	}
 	if proven := trusted && !r.Credentials.Network().Open(); !proven && !r.allow.Allows(peer) {
@@ -204,6 +216,7 @@ func (r *relay) Bound(peer identity.Peer, port *switchboard.Port) error {
 		if r.refusals.Allow() {
 			r.log.WithField("id", peer.ID).Info("link refused: the relay's rules do not allow the node")
 		}
+		m.refused = errNotAllowed
 		return errNotAllowed
 	}
 	if err := r.directory.Attach(peer, r.self); err != nil {

@@ -84,8 +84,9 @@ type Server struct {
 	// links to each other. Zero: 64. Negative: none.
 	MaxLearnedPeers int
 
-	// Allow decides which nodes the relay serves: the links of others are closed
-	// as soon as they have proven who they are, and counted. Relays of the backbone
+	// Allow decides which nodes the relay serves: others are told that it does not
+	// as soon as they have proven who they are, and their links are closed, counted
+	// and, now and then, logged. Relays of the backbone
 	// are served in any case, but not in an open network, where everybody can claim
 	// to be one. It must not block. Nil: all members of the network.
 	Allow *listener.Rule

@@ -49,6 +49,10 @@ func testFalseClaim(t *testing.T) {
 			t.Error("a plain node registered over a link of the backbone")
 		}
 	}
+	<-s.Done()
+	if closed, ok := errors.AsType[*session.ClosedError](s.Err()); !ok || closed.Code != session.CodeRefused || closed.Reason != errNoRole.Error() {
+		t.Errorf("the node was told %v", s.Err())
+	}
 	<-port.Done()
 	synctest.Wait()
 	if got := a.parts.Switch.Port(n.id()); got != nil {

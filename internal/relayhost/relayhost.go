@@ -4,6 +4,7 @@
 package relayhost
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -26,12 +27,17 @@ type Parts struct {
 	Logger      logrus.FieldLogger
 }
 
+// ErrLater is returned by a Watcher that says something to the node before it ends
+// the link.
+var ErrLater = errors.New("relayhost: the link ends soon")
+
 // A Watcher is told what an endpoint finds out about its peers. Its methods are
 // called from the sessions' goroutines and must not block.
 type Watcher interface {
 	// Bound is called when peer has proven to be at the other end of port,
 	// before the switch is told. An error, with which the link then ends, says
-	// that the node must not be there.
+	// that the node must not be there. With [ErrLater] the link stays as it is,
+	// bound to nobody, and the watcher ends it soon.
 	Bound(peer identity.Peer, port *switchboard.Port) error
 	// Established is called with each new session, after its Bound.
 	Established(s *session.Session)
@@ -60,7 +66,9 @@ func (h *Hooks) OnBind(peer identity.Peer, path session.Path) {
 	}
 	for _, w := range h.snapshot() {
 		if err := w.Bound(peer, port); err != nil {
-			port.CloseWithError(err)
+			if !errors.Is(err, ErrLater) {
+				port.CloseWithError(err)
+			}
 			return
 		}
 	}

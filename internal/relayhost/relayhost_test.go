@@ -17,6 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // A guard lets one node in.
 type guard struct {
 	only     identity.NodeID
+	says     error // to others
 	sessions int
 }
 
@@ -24,7 +25,7 @@ var errGuard = errors.New("not this one")
 
 func (g *guard) Bound(peer identity.Peer, _ *switchboard.Port) error {
 	if peer.ID != g.only {
-		return errGuard
+		return g.says
 	}
 	return nil
 }
@@ -43,7 +44,7 @@ func TestHooksBindWhatNoWatcherRefuses(t *testing.T) {
 	s := switchboard.New(switchboard.Config{Self: 1, Deliver: func(f *frame.Frame, _ *switchboard.Port) { f.Release() }})
 	defer s.Close()
 	h := NewHooks(s)
-	g := &guard{only: 7}
+	g := &guard{only: 7, says: errGuard}
 	h.Watch(g)
 
 	let := attach(t, s)
@@ -56,6 +57,12 @@ func TestHooksBindWhatNoWatcherRefuses(t *testing.T) {
 	<-refused.Done()
 	if !errors.Is(refused.Err(), errGuard) || s.Port(8) != nil {
 		t.Errorf("refused port: %v, %v", refused.Err(), s.Port(8))
+	}
+	g.says = ErrLater // the watcher ends the link itself
+	later := attach(t, s)
+	h.OnBind(identity.Peer{ID: 8}, later)
+	if later.Err() != nil || later.ID() != 0 || s.Port(8) != nil {
+		t.Errorf("a port that ends later: %v, bound to %v", later.Err(), later.ID())
 	}
 	h.OnBind(identity.Peer{ID: 9}, s.Route(9)) // a route says nothing about a link
 	if s.Port(9) != nil {

@@ -15,6 +15,7 @@ import (
 const (
 	CodeNoError         = 0x00
 	CodeInternal        = 0x01
+	CodeRefused         = 0x02 // whom it is with is not served here; sent by relays
 	CodeFlowControl     = 0x03
 	CodeStreamLimit     = 0x04
 	CodeStreamState     = 0x05

@@ -1,11 +1,14 @@
 package uplink
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/session"
 )
 
 // A Phase is how far an uplink is.
@@ -96,9 +99,34 @@ func (s Status) describe() string {
 	return s.Addr + ": " + s.Phase.String()
 }
 
+// ErrNotServed is why a relay is left whose rules do not allow this node.
+var ErrNotServed = errors.New("the relay does not serve this node")
+
+// notServed makes an ErrNotServed of an error by which the relay says so.
+func notServed(err error) error {
+	if closed, ok := errors.AsType[*session.ClosedError](err); ok && closed.Remote && closed.Code == session.CodeRefused {
+		return fmt.Errorf("%w; it says: %s", ErrNotServed, closed.Reason)
+	}
+	return err
+}
+
+// end ends a link with a reason, where links can have one.
+func end(p port, err error) {
+	if m, ok := p.(moored); ok {
+		m.CloseWithError(err)
+		return
+	}
+	_ = p.Close()
+}
+
 // A NoRelayError says that no relay is up, and why each of them is not.
 type NoRelayError struct {
 	Relays []Status // empty: none is configured
+}
+
+// NotServed reports whether one of the relays does not serve this node.
+func (e *NoRelayError) NotServed() bool {
+	return slices.ContainsFunc(e.Relays, func(s Status) bool { return errors.Is(s.Err, ErrNotServed) })
 }
 
 func (e *NoRelayError) Error() string {

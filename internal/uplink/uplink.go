@@ -246,7 +246,7 @@ func (u *Uplink) use(ctx context.Context, p port) error {
 	defer cancel(nil)
 	pause := newBackoff(u.cfg.MinBackoff, u.cfg.MaxBackoff)
 	for {
-		err := u.join(ctx, p, pause)
+		err := notServed(u.join(ctx, p, pause))
 		if _, ok := errors.AsType[*duplicateError](err); ok {
 			return err
 		}
@@ -257,6 +257,10 @@ func (u *Uplink) use(ctx context.Context, p port) error {
 			u.log.WithError(err).Warn("cannot join the relay; trying again")
 		}
 		u.set.noteFailure(u)
+		if errors.Is(err, ErrNotServed) {
+			end(p, err) // the relay is about to do so, without a word
+			return nil
+		}
 		u.failed(err)
 		if !pause.wait(ctx) {
 			return nil
