@@ -205,7 +205,9 @@ type Config struct {
 	// Zero: 256 KiB.
 	StreamWindow int
 	// MaxStreamWindow is to what the window grows on a fast and long path,
-	// never less than StreamWindow. Zero: 16 MiB.
+	// never less than StreamWindow. A session keeps at most 64 StreamWindow and
+	// twice this, whatever its streams: of what has come and was not read, and of
+	// what was sent and not acknowledged. Zero: 16 MiB.
 	MaxStreamWindow int
 }
 

@@ -33,7 +33,7 @@ const (
 	perNode          = 512 << 10 // an attacker's own overlay.Node, which lives in this process, too
 	perLink          = 64 << 10  // a link's goroutines, queues and port
 	perSession       = 128 << 10 // a session, its handshake and its buffers
-	perHandshake     = 96 << 10  // an unfinished handshake: crypto/tls and 64 KiB of CRYPTO bytes at most
+	perHandshake     = 128 << 10 // an unfinished handshake: crypto/tls, and 96 KiB of what cannot be taken yet at most
 )
 
 // withstand measures the bystanders without the attack and under it.

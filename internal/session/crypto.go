@@ -10,8 +10,15 @@ import (
 	"github.com/weftnet/weft/internal/wire"
 )
 
-// cryptoWindow bounds the CRYPTO bytes that a space takes out of order.
-const cryptoWindow = 64 << 10
+const (
+	// cryptoWindow bounds how far ahead the CRYPTO bytes are that a space takes
+	// out of order.
+	cryptoWindow = 64 << 10
+	// cryptoMemory bounds the memory that they hold, in bytes: whoever has sent
+	// them has not proven anything yet. It suffices for sixteen packets of any
+	// handshake, which takes less than ten, in any order.
+	cryptoMemory = 32 << 10
+)
 
 // handleCrypto feeds handshake bytes to TLS (RFC 9001 section 4).
 func (s *Session) handleCrypto(now time.Time, id wire.Space, fr *wire.Frame, it item) error {
@@ -23,7 +30,7 @@ func (s *Session) handleCrypto(now time.Time, id wire.Space, fr *wire.Frame, it 
 		return violation(CodeProtocol, "too much CRYPTO data")
 	}
 	if len(fr.Data) > 0 {
-		if err := sp.in.insert(fr.Off, fr.Data, it.f, cryptoWindow); err != nil {
+		if err := sp.in.insert(fr.Off, fr.Data, it.f, cryptoMemory); err != nil {
 			return violation(CodeProtocol, "CRYPTO: %v", err)
 		}
 	}

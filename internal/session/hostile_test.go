@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weftnet/weft/internal/simnet"
@@ -122,5 +124,72 @@ func FuzzHostilePeer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		hostile(t, [][]byte{b[:min(len(b), 1000)]})
+	})
+}
+
+// Whoever asks for more than this side would itself take gets it, but not all at
+// once, so that no more than that has to be kept until it is acknowledged.
+func TestWhatIsKeptForAPeerIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := simnet.Impairment{Delay: 20 * time.Millisecond, Loss: 0.02}
+		p := newPair(t, bad, bad, 1, 16000)
+		p.a.cfg.StreamWindow, p.a.cfg.MaxStreamWindow = 2<<10, 16<<10
+		defer p.close()
+		a, b := p.dial(t)
+		most := p.a.cfg.sessionWindow(p.a.cfg.MaxStreamWindow)
+		kept := uint64(0)
+		done := make(chan struct{})
+		var wg sync.WaitGroup
+		for seed := range uint64(3) {
+			x, y := open(t, a, b)
+			wg.Go(func() { transfer(t, x, y, 2<<20, seed) })
+		}
+		go func() {
+			defer close(done)
+			wg.Wait()
+		}()
+		for over := false; !over; {
+			a.do(func(time.Time) { kept = max(kept, a.unacked) })
+			select {
+			case <-done:
+				over = true
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		if kept > most || kept < most/2 {
+			t.Errorf("%d bytes were kept at once, of %d that may be", kept, most)
+		}
+		a.do(func(time.Time) {
+			if a.unacked != 0 || a.pinned.Load() != 0 {
+				t.Errorf("%d bytes are kept for the peer, and %d of its own, after all has arrived", a.unacked, a.pinned.Load())
+			}
+		})
+		time.Sleep(time.Second)
+	})
+}
+
+// Bytes with gaps between them, on many streams, pin no more memory than a session's
+// window allows.
+func TestPiecesWithGapsOnManyStreamsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, simnet.Impairment{Delay: time.Millisecond}, simnet.Impairment{Delay: time.Millisecond}, 1, 1200)
+		p.b.cfg.StreamWindow, p.b.cfg.MaxStreamWindow, p.b.cfg.MaxStreams = 16<<10, 16<<10, 100
+		defer p.close()
+		a, b := p.dial(t)
+		most := int64(0)
+		for id := uint64(0); id < 200 && b.Err() == nil; id += 2 {
+			for off := uint64(1); off < 2000; off += 200 {
+				var payload []byte
+				for i := range uint64(100) {
+					payload = append(wire.AppendStreamHeader(payload, id, off+2*i, 1, false, true), 1)
+				}
+				a.inject(payload)
+			}
+			time.Sleep(2 * time.Millisecond)
+			most = max(most, b.pinned.Load())
+		}
+		if most > b.maxPinned()+recvPerStream || b.Err() == nil {
+			t.Errorf("%d bytes were pinned, of %d that may be; the session: %v", most, b.maxPinned(), b.Err())
+		}
 	})
 }

@@ -10,8 +10,11 @@ import (
 	"github.com/weftnet/weft/internal/wire"
 )
 
-// maxEarly is how many packets wait for keys that a reordered packet brings.
-const maxEarly = 32
+// maxEarly bounds the memory, in bytes, of packets that wait for keys which a
+// reordered packet brings: whoever has sent them has not proven anything yet.
+// Sixteen of a path of datagrams fit, and none of the largest of a link, where
+// packets keep their order.
+const maxEarly = 32 << 10
 
 // receive takes one link frame: one or more packets.
 func (s *Session) receive(now time.Time, it item) {
@@ -37,9 +40,10 @@ func (s *Session) receive(now time.Time, it item) {
 func (s *Session) packet(now time.Time, h wire.Header, header, payload []byte, it item) {
 	sp := &s.spaces[h.Space]
 	if !s.canOpen(h.Space) {
-		if !sp.dropped && s.state == handshaking && len(s.early) < maxEarly && h.Space == wire.SpaceApp {
+		if !sp.dropped && s.state == handshaking && s.earlyBytes+it.f.Cap() <= maxEarly && h.Space == wire.SpaceApp {
 			it.f.Retain()
 			s.early = append(s.early, it)
+			s.earlyBytes += it.f.Cap()
 			return
 		}
 		s.count.PacketsDropped++
@@ -184,11 +188,7 @@ func (s *Session) appFrame(now time.Time, fr *wire.Frame, it item) error {
 	case wire.TypeMaxData:
 		if fr.Value > s.sendMax {
 			s.sendMax = fr.Value
-			for _, st := range s.starved {
-				st.starved = false
-				s.enlist(st)
-			}
-			s.starved = s.starved[:0]
+			s.feedStarved()
 		}
 	case wire.TypeMaxStreams:
 		s.mu.Lock()
@@ -219,6 +219,9 @@ func (s *Session) handleAck(now time.Time, sp wire.Space, fr *wire.Frame) error 
 	}
 	if sp == wire.SpaceApp {
 		s.checkBlackHole(now)
+		if s.sendRoom() > 0 {
+			s.feedStarved()
+		}
 		s.app.OnAcked(fr.Ranges[0].High)
 		s.smoothed.Store(int64(s.det.SmoothedRTT()))
 	}

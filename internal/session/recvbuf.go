@@ -8,8 +8,14 @@ import (
 	"github.com/weftnet/weft/internal/spare"
 )
 
-// recvSlack is how much memory beyond twice the window a recvBuf may pin.
-const recvSlack = 1 << 20
+const (
+	// recvSlack is how much memory beyond twice the window the received data of
+	// a stream, or of all streams of a session, may pin.
+	recvSlack = 1 << 20
+	// recvPerStream is what a stream pins at least that has data, of which a
+	// session may have MaxStreams: the smallest buffer.
+	recvPerStream = 512
+)
 
 // maxIdleSegs is the room for segments that an empty recvBuf keeps.
 const maxIdleSegs = 64
@@ -44,8 +50,8 @@ type recvBuf struct {
 // readable is the number of bytes that can be read now.
 func (b *recvBuf) readable() int { return int(b.contig - b.read) }
 
-// insert adds data that lie in f's packet at off. window bounds the memory.
-func (b *recvBuf) insert(off uint64, data []byte, f *frame.Frame, window uint64) error {
+// insert adds data that lie in f's packet at off. limit bounds the memory.
+func (b *recvBuf) insert(off uint64, data []byte, f *frame.Frame, limit int) error {
 	if off < b.contig {
 		skip := b.contig - off
 		if skip >= uint64(len(data)) {
@@ -60,7 +66,7 @@ func (b *recvBuf) insert(off uint64, data []byte, f *frame.Frame, window uint64)
 		b.fill(off, data, f)
 	}
 	b.advance()
-	if uint64(b.pinned) > 2*window+recvSlack {
+	if b.pinned > limit {
 		return errFragmented
 	}
 	return nil

@@ -167,7 +167,7 @@ func TestSmallPiecesInOrderShareBuffers(t *testing.T) {
 	const total = 100_000
 	for off := range uint64(total) {
 		f, data := frameWith(off, 1, 30)
-		if err := b.insert(off, data, f, 64<<10); err != nil {
+		if err := b.insert(off, data, f, 2*64<<10+recvSlack); err != nil {
 			t.Fatal(err)
 		}
 		f.Release()
@@ -183,7 +183,7 @@ func TestManySmallPiecesWithGapsEndInAnError(t *testing.T) {
 	defer b.free()
 	for off := uint64(2*window + recvSlack); ; off -= 2 {
 		f, data := frameWith(off, 1, 30)
-		err := b.insert(off, data, f, window)
+		err := b.insert(off, data, f, int(2*window+recvSlack))
 		f.Release()
 		if b.pinned > 2*window+recvSlack+frame.HeaderLen+frame.MaxPacket+1 {
 			t.Fatalf("%d bytes are pinned", b.pinned)

@@ -46,6 +46,10 @@ type sendBuf struct {
 // unsent is the number of bytes that were never sent.
 func (b *sendBuf) unsent() int { return int(b.end - b.next) }
 
+// held is the number of bytes that were sent and are kept until they and all
+// before them are acknowledged.
+func (b *sendBuf) held() uint64 { return b.next - b.una }
+
 // write appends p.
 func (b *sendBuf) write(p []byte) {
 	for len(p) > 0 {

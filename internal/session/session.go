@@ -76,6 +76,7 @@ type Session struct {
 	in          inbox
 	smoothed    atomic.Int64 // smoothed round trip, for streams
 	credit      atomic.Uint64
+	pinned      atomic.Int64  // memory of all streams' received data, in bytes
 	window      atomic.Uint64 // session receive window
 	creditDue   atomic.Uint64 // credit at which MAX_DATA is due
 	maxDatagram atomic.Int64  // largest packet of the path
@@ -130,6 +131,7 @@ type core struct {
 	keyUpdates  uint64    // of the peer, seen so far
 	oldKeyUntil time.Time // when the key before the last one is forgotten
 	early       []item    // packets that came before their keys
+	earlyBytes  int       // memory that they hold
 	probes      [wire.NumSpaces]int
 	seen        spans     // numbers of the peer's streams, in use or over
 	closedIn    uint64    // peer's streams that have ended
@@ -138,7 +140,8 @@ type core struct {
 	recvTotal   uint64    // bytes of all streams, received
 	sendMax     uint64    // MAX_DATA of the peer
 	sendTotal   uint64    // bytes of all streams, sent
-	starved     []*Stream // wait for MAX_DATA
+	unacked     uint64    // bytes of all streams, sent and kept until they are acknowledged
+	starved     []*Stream // wait for MAX_DATA, or for acknowledgements
 	mtu         int       // largest packet that the path in use is believed to carry
 	ownPath     Path      // the path in use
 	paths       pathTable

@@ -38,7 +38,7 @@ type Stream struct {
 
 	// Owned by the session's goroutine:
 	enlisted bool // in the session's round
-	starved  bool // waits for MAX_DATA
+	starved  bool // waits for MAX_DATA, or for acknowledgements
 }
 
 // receiveSide is the part of a stream that the peer writes.

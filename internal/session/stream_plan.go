@@ -11,7 +11,7 @@ import (
 // take. It runs in the session's goroutine.
 func (st *Stream) plan(s *Session) (more bool) {
 	st.mu.Lock()
-	st.planControl(&s.plan)
+	st.planControl(s)
 	more = st.planData(s)
 	room := sendQueue - st.out.buf.unsent()
 	done := st.done()
@@ -27,8 +27,8 @@ func (st *Stream) plan(s *Session) (more bool) {
 }
 
 // planControl adds what is to be said about the stream. st.mu is held.
-func (st *Stream) planControl(p *plan) {
-	in, out := &st.in, &st.out
+func (st *Stream) planControl(s *Session) {
+	p, in, out := &s.plan, &st.in, &st.out
 	if out.sendOpen {
 		out.sendOpen = false
 		p.ctrl = wire.AppendValues(p.ctrl, wire.TypeStreamOpen, st.id, uint64(st.kind))
@@ -53,7 +53,7 @@ func (st *Stream) planControl(p *plan) {
 		out.sendReset = false
 		if !out.finalized {
 			out.finalized, out.final = true, out.buf.next
-			out.buf.free()
+			s.discard(&out.buf)
 		}
 		p.ctrl = wire.AppendValues(p.ctrl, wire.TypeResetStream, st.id, out.resetCode, out.final)
 		p.add(wire.TypeResetStream, st.id)
@@ -68,7 +68,7 @@ func (st *Stream) planData(s *Session) (more bool) {
 	}
 	for {
 		room := s.room() - wire.StreamOverhead - 4
-		conn := s.sendMax - s.sendTotal
+		conn := s.sendRoom()
 		limit := min(out.limit, out.buf.next+min(conn, math.MaxUint32))
 		off, n := out.buf.pending(limit)
 		if n == 0 {
@@ -90,6 +90,7 @@ func (st *Stream) planData(s *Session) (more bool) {
 		out.buf.sent(off, len(data))
 		if out.buf.next > fresh {
 			s.sendTotal += out.buf.next - fresh
+			s.unacked += out.buf.next - fresh
 		}
 		s.plan.addPart(part{st: st, off: off, data: data, c: c, first: first, fin: st.takeFin(off + uint64(len(data)))})
 	}

@@ -35,7 +35,9 @@ func (st *Stream) tryRead(p []byte) (n int, wait bool, err error) {
 	if len(p) == 0 {
 		return 0, false, nil
 	}
+	pinned := in.buf.pinned
 	if n = in.buf.consume(p); n > 0 {
+		st.repin(pinned)
 		st.consumed(uint64(n))
 		if in.buf.readable() > 0 || in.sized {
 			st.readable.set()
@@ -103,10 +105,31 @@ func (st *Stream) stopReading(code uint64) {
 	}
 	in.stopped = true
 	st.sess.creditData(in.highest - in.buf.read)
-	in.buf.free()
+	st.unpin()
 	if !in.ended {
 		in.sendStop, in.stopCode = true, code
 	}
+}
+
+// repin accounts for memory that the stream's received data hold more or less
+// than before. st.mu is held.
+func (st *Stream) repin(before int) {
+	if n := st.in.buf.pinned - before; n != 0 {
+		st.sess.pinned.Add(int64(n))
+	}
+}
+
+// unpin throws the received data away. st.mu is held.
+func (st *Stream) unpin() {
+	pinned := st.in.buf.pinned
+	st.in.buf.free()
+	st.repin(pinned)
+}
+
+// maxPinned is how much memory the received data of all streams may hold: of
+// data that are in order no more than twice their window.
+func (s *Session) maxPinned() int64 {
+	return int64(2*s.window.Load() + recvSlack + recvPerStream*s.ep.cfg.MaxStreams)
 }
 
 // receive handles a STREAM frame. It runs in the session's goroutine.
@@ -138,7 +161,12 @@ func (st *Stream) receive(fr *wire.Frame, f *frame.Frame) error {
 	}
 	before := in.buf.contig
 	if !in.stopped && len(fr.Data) > 0 {
-		if err := in.buf.insert(fr.Off, fr.Data, f, in.window); err != nil {
+		pinned := in.buf.pinned
+		err := in.buf.insert(fr.Off, fr.Data, f, int(2*in.window+recvSlack))
+		if st.repin(pinned); err == nil && st.sess.pinned.Load() > st.sess.maxPinned() {
+			err = errFragmented
+		}
+		if err != nil {
 			return violation(CodeProtocol, "stream %d: %v", st.id, err)
 		}
 	}
@@ -169,7 +197,7 @@ func (st *Stream) receiveReset(code, final uint64) error {
 	st.sess.creditData(final - in.highest)
 	if !in.stopped {
 		st.sess.creditData(in.highest - in.buf.read)
-		in.buf.free()
+		st.unpin()
 	}
 	in.highest, in.final, in.sized, in.ended = final, final, true, true
 	in.sendStop, in.sendMax = false, false

@@ -105,7 +105,9 @@ func (st *Stream) acked(fr *wire.SentFrame) bool {
 	out := &st.out
 	switch fr.Type {
 	case wire.TypeStream:
+		held := out.buf.held()
 		out.buf.ack(fr.Off, int(fr.Len))
+		st.sess.unacked -= held - out.buf.held()
 		if fr.Fin {
 			out.finAcked = true
 		}

@@ -111,7 +111,7 @@ func (s *Session) forget(st *Stream) {
 	}
 	st.mu.Lock()
 	st.detached = true
-	st.out.buf.free()
+	s.discard(&st.out.buf)
 	st.mu.Unlock()
 	if s.local(st.id) {
 		return
@@ -120,6 +120,29 @@ func (s *Session) forget(st *Stream) {
 	if limit := s.closedIn + s.ep.cfg.MaxStreams; limit-s.maxAccept >= s.ep.cfg.MaxStreams/4 {
 		s.maxAccept, s.sendMaxStreams = limit, true
 	}
+}
+
+// sendRoom is how many bytes of streams may be sent for the first time: as many as
+// the peer's window allows, and no more than this side would take itself. Who
+// acknowledges everything but the first packet cannot have more kept for it.
+func (s *Session) sendRoom() uint64 {
+	most := s.ep.cfg.sessionWindow(s.ep.cfg.MaxStreamWindow)
+	return min(s.sendMax-s.sendTotal, most-min(s.unacked, most))
+}
+
+// feedStarved lets the streams go on that waited for room.
+func (s *Session) feedStarved() {
+	for _, st := range s.starved {
+		st.starved = false
+		s.enlist(st)
+	}
+	s.starved = s.starved[:0]
+}
+
+// discard throws away what a stream has yet to deliver. Its lock is held.
+func (s *Session) discard(b *sendBuf) {
+	s.unacked -= b.held()
+	b.free()
 }
 
 // receivedData counts n new bytes against the session's window.
