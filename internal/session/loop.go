@@ -31,8 +31,9 @@ func (s *Session) run() {
 // turn takes everything that happened and sends what follows from it.
 func (s *Session) turn(now time.Time) {
 	s.count.Turns++
-	for _, it := range s.in.take() {
-		s.receive(now, it)
+	for items := s.in.take(); len(items) > 0; items = items[1:] {
+		s.receive(now, items[0])
+		items[0] = item{} // lest the inbox's spare room pin it
 	}
 	for _, f := range s.takeQueues(now) {
 		f(now)
