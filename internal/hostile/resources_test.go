@@ -1,0 +1,83 @@
+package hostile
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/weftnet/weft/internal/wire"
+	"github.com/weftnet/weft/overlay"
+	"github.com/weftnet/weft/relay"
+)
+
+// Who has not proven anything begins handshakes and never ends them. In each, he
+// sends as much as he can that has to be kept: handshake bytes with gaps between
+// them, or packets for which there are no keys yet.
+func TestHalfOpenSessionsAreFilled(t *testing.T) {
+	const handshakes = 24
+	for name, test := range map[string]struct {
+		fill func(t *talk)
+		ends bool // what is too much ends the handshake
+	}{
+		"with packets that come too early": {fill: func(t *talk) {
+			for i := range uint32(64) {
+				t.sayLater(i, 60_000)
+				t.sayLater(i, 1400)
+			}
+		}},
+		"with handshake bytes with gaps between them": {ends: true, fill: func(t *talk) {
+			for off := uint64(5000); off < 9000; off += 400 {
+				var p []byte
+				for i := range uint64(200) {
+					p = wire.AppendCrypto(p, off+2*i, []byte{1})
+				}
+				t.sayIn(wire.SpaceInitial, p)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				_, token := tokens()
+				r := w.relayWith("relay", &relay.Server{}, overlay.Config{
+					Invite: token, MaxHandshakesPerAddress: handshakes, MaxHandshakesPerNode: handshakes,
+				})
+				victim := w.node("victim", overlay.Config{}, r)
+				b := w.bystanders(r).befriend(w, victim, r)
+				begun := 0
+				b.withstand(assault{
+					play: func(ctx context.Context) {
+						a := w.attacker("mallory", r)
+						for range handshakes + 10 {
+							t := a.begin(r.ID(), wire.Params{}, true)
+							time.Sleep(5 * latency) // it has to learn the relay's session ID
+							begun = max(begun, r.Stats().Handshakes.Unfinished)
+							test.fill(t)
+						}
+						<-ctx.Done()
+					},
+					may: []cost{
+						{"MaxHandshakesPerAddress", handshakes, perHandshake},
+						{"the attacker's own handshakes", handshakes + 10, perHandshake},
+						{"the attacker's own node", 1, perNode + perLink + perSimulatedConn},
+					},
+				})
+				if (begun > handshakes/2) == test.ends {
+					w.Errorf("%d handshakes of %d were unfinished at once", begun, handshakes)
+				}
+				time.Sleep(relay.DefaultHandshakeTimeout)
+				if n := r.Stats().Handshakes.Unfinished; n != 0 {
+					w.Errorf("%d handshakes are left", n)
+				}
+			})
+		})
+	}
+}
+
+// sayLater sends a packet of random bytes in the session's last space, before there
+// are keys.
+func (t *talk) sayLater(number uint32, size int) {
+	t.r.mu.Lock()
+	defer t.r.mu.Unlock()
+	p := wire.AppendShort(nil, wire.Header{Space: wire.SpaceApp, Dst: t.remote, Number: number})
+	t.send(append(p, make([]byte, size)...))
+}
