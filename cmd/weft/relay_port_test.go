@@ -26,12 +26,19 @@ func TestOneRelayPortForEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "\x00\x01\x00\x00\x21\x12\xa4\x42binding ask."); err != nil {
-		t.Fatal(err)
-	}
-	answer := make([]byte, 100)
-	if n, err := conn.Read(answer); err != nil || n != 56 || string(answer[:2]) != "\x01\x01" {
-		t.Errorf("STUN: %x, %v", answer[:n], err)
+	// A short request gets the address, a long one also what the other port is.
+	padding := "\x80\x22\x00\x20" + strings.Repeat("x", 32)
+	for request, want := range map[string]int{
+		"\x00\x01\x00\x00\x21\x12\xa4\x42binding ask.":           32,
+		"\x00\x01\x00\x24\x21\x12\xa4\x42binding ask." + padding: 56,
+	} {
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		answer := make([]byte, 100)
+		if n, err := conn.Read(answer); err != nil || n != want || string(answer[:2]) != "\x01\x01" {
+			t.Errorf("STUN: %x, %v; want %d bytes", answer[:n], err, want)
+		}
 	}
 }
 
