@@ -141,6 +141,45 @@ func TestForwardFromEndToEnd(t *testing.T) {
 	}
 }
 
+// A server may say why it does not want the rest of a request, and close the conn with
+// that unread, which makes a reset of it.
+func TestWhatWasSaidBeforeAResetArrives(t *testing.T) {
+	for _, mode := range []string{"own nodes", "node that is up"} {
+		t.Run(mode, func(t *testing.T) {
+			runtimeDir(t)
+			startRelay(t)
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			go func() {
+				for {
+					c, err := ln.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = c.Read(make([]byte, 1))
+					_, _ = c.Write([]byte("busy"))
+					c.Close()
+				}
+			}()
+			args := []string{"--name", "kv-1"}
+			if mode != "own nodes" {
+				startUp(t, args...)
+				args = nil
+			}
+			startForward(t, 1, append(args, "-R", "9000="+ln.Addr().String())...)
+			_, ports := startForward(t, 1, "-L", "0=kv-1:9000", "--socket", "none")
+			c := dialTCP(t, ports[0])
+			_, _ = c.Write([]byte("request"))
+			if answer, err := io.ReadAll(c); string(answer) != "busy" || !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("got %q, %v", answer, err)
+			}
+		})
+	}
+}
+
 func TestForwardSaysWhatIsWrong(t *testing.T) {
 	runtimeDir(t)
 	startRelay(t)

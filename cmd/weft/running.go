@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -18,6 +19,9 @@ import (
 const (
 	// envSocket is the environment variable for --socket.
 	envSocket = "WEFT_SOCKET"
+	// findPatience is how long the nodes that run here have, all together, to say which
+	// they are; one that was stopped says nothing.
+	findPatience = 2 * time.Second
 	// noSocket, said instead of a socket, is for a node of one's own.
 	noSocket = "none"
 )
@@ -121,9 +125,11 @@ func (g *guest) discover(cmd *cobra.Command) (*foundNode, error) {
 			return nil, nil
 		}
 	}
-	all, err := findSockets(cmd.Context())
+	ctx, cancel := context.WithTimeout(cmd.Context(), findPatience)
+	defer cancel()
+	all, err := findSockets(ctx)
 	if err != nil {
-		return nil, nil //nolint:nilerr // then no node can be up there
+		return nil, nil // then no node can be up there
 	}
 	var up []foundNode
 	for _, f := range all {

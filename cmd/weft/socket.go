@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -186,14 +187,26 @@ func findSockets(ctx context.Context) ([]foundNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []foundNode
+	var files []string
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), socketEnd) {
-			continue
+		if strings.HasSuffix(e.Name(), socketEnd) {
+			files = append(files, filepath.Join(dir, e.Name()))
 		}
-		file := filepath.Join(dir, e.Name())
-		if r, err := askSocket(ctx, file); err == nil {
-			all = append(all, foundNode{r, file})
+	}
+	answers := make([]*foundNode, len(files))
+	var wg sync.WaitGroup
+	for i, file := range files { // all at once: one that was stopped does not answer
+		wg.Go(func() {
+			if r, err := askSocket(ctx, file); err == nil {
+				answers[i] = &foundNode{r, file}
+			}
+		})
+	}
+	wg.Wait()
+	var all []foundNode
+	for _, a := range answers {
+		if a != nil {
+			all = append(all, *a)
 		}
 	}
 	return all, nil

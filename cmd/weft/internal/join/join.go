@@ -10,6 +10,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/weftnet/weft/stream"
 )
@@ -19,6 +20,12 @@ import (
 const bufferSize = 64 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// A reset throws away what was written and is not delivered, which of an overlay's conn
+// may be much. TCP delivers what came before a reset in most cases, and programs rely on
+// it: they say why they refuse a request, and close the conn with the rest of it unread.
+// So what was written less than lastWords ago gets that much time before a reset.
+const lastWords = 200 * time.Millisecond
 
 // ErrGone is what Read of a conn may return (or wrap) to say that the other end has
 // closed the conn in both directions, in good order: it reads nothing any more.
@@ -44,7 +51,7 @@ func Conns(ctx context.Context, a, b net.Conn, count *Counters) error {
 	if count == nil {
 		count = new(Counters)
 	}
-	j := &joint{a: a, b: b}
+	j := &joint{a: a, b: b, ended: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { j.abort(context.Cause(ctx)) })
 	defer stop()
 	var wg sync.WaitGroup
@@ -59,8 +66,9 @@ func Conns(ctx context.Context, a, b net.Conn, count *Counters) error {
 type joint struct {
 	a, b net.Conn
 
-	once sync.Once
-	err  error // why it was aborted; readable when both directions have ended
+	once  sync.Once
+	ended chan struct{} // closed by abort and close
+	err   error         // why it was aborted; readable when both directions have ended
 }
 
 // carry carries one direction until it ends.
@@ -68,11 +76,13 @@ func (j *joint) carry(to, from net.Conn, count *atomic.Uint64) {
 	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
 	deaf := false // to does not read any more
+	var last time.Time
 	for {
 		n, err := from.Read(buf[:])
 		if n > 0 && !deaf {
 			written, werr := to.Write(buf[:n])
 			count.Add(uint64(written)) //nolint:gosec // never negative
+			last = time.Now()
 			switch {
 			case werr == nil:
 			case stoppedReading(werr):
@@ -91,9 +101,23 @@ func (j *joint) carry(to, from net.Conn, count *atomic.Uint64) {
 			j.close()
 			return
 		default:
+			j.deliver(to, last)
 			j.abort(fmt.Errorf("reading from %v: %w", from.RemoteAddr(), err))
 			return
 		}
+	}
+}
+
+// deliver waits until what was written to an overlay's conn just now should have arrived.
+func (j *joint) deliver(to net.Conn, last time.Time) {
+	if _, ok := to.(interface{ Reset(code stream.Code) error }); !ok || time.Since(last) > lastWords {
+		return
+	}
+	t := time.NewTimer(lastWords)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-j.ended:
 	}
 }
 
@@ -108,6 +132,7 @@ func stoppedReading(err error) bool {
 func (j *joint) abort(why error) {
 	j.once.Do(func() {
 		j.err = why
+		close(j.ended)
 		code := stream.CodeCanceled
 		if reset, ok := errors.AsType[*stream.ResetError](why); ok && reset.Remote {
 			code = reset.Code
@@ -120,6 +145,7 @@ func (j *joint) abort(why error) {
 // close closes both conns, which delivers what was written.
 func (j *joint) close() {
 	j.once.Do(func() {
+		close(j.ended)
 		_ = j.a.Close()
 		_ = j.b.Close()
 	})
