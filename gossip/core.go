@@ -90,6 +90,8 @@ type relayState struct {
 	clash   bool          // another relay has its name
 	expired bool          // its records do not count any more
 	told    bool          // of the clash
+
+	toldRevoked int // revocations that it was told in answers, one after the other
 }
 
 // A penalty keeps a relay that lied from being asked.

@@ -217,7 +217,7 @@ func (c *core) onAsk(from Name, r *reader, now time.Time) {
 		relays = relays[:1]
 	}
 	c.take(nil, relays, nil, now)
-	msg := c.appendRevocations(appendRelay(answerHead(nonce, lastID), &c.own))
+	msg := c.appendRevocations(appendRelay(answerHead(nonce, lastID), &c.own), from)
 	for _, rel := range c.known() {
 		if !rel.gone.IsZero() {
 			continue

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"github.com/weftnet/weft/internal/identity"
@@ -74,9 +75,9 @@ func (c *core) sumRevoked() {
 	}
 }
 
-// appendRevocations appends the revocations to an answer, as many as may be in
-// one: from a random one on, so that who asks again gets the others.
-func (c *core) appendRevocations(msg []byte) []byte {
+// appendRevocations appends the revocations to an answer to a relay, as many as
+// may be in one, so that who asks again gets the others.
+func (c *core) appendRevocations(msg []byte, to Name) []byte {
 	if c.revoked == nil {
 		return msg
 	}
@@ -84,14 +85,26 @@ func (c *core) appendRevocations(msg []byte) []byte {
 	if len(list) == 0 {
 		return msg
 	}
-	first := 0
-	if len(list) > maxToldRevocations {
-		first = int(c.nonce() % uint64(len(list)))
+	first, n := 0, min(len(list), maxToldRevocations)
+	if n < len(list) {
+		first = c.toldUpTo(to, n) % len(list)
 	}
-	for i := range min(len(list), maxToldRevocations) {
+	for i := range n {
 		msg = appendRevocation(msg, list[(first+i)%len(list)])
 	}
 	return msg
+}
+
+// toldUpTo returns where to go on with a relay, which is told n more now. Nobody
+// remembers that of a relay without a record: it gets any.
+func (c *core) toldUpTo(to Name, n int) int {
+	r := c.relays[c.names[to]]
+	if r == nil {
+		return int(c.nonce() >> 1)
+	}
+	first := r.toldRevoked
+	r.toldRevoked = (first + n) & math.MaxInt
+	return first
 }
 
 // tellRevoked broadcasts the revocations that are new here, be it from nodes or
