@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log" //nolint:depguard // net/http wants one; it writes to the Config's Logger
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/weftnet/weft/internal/httpconn"
 )
@@ -21,10 +24,13 @@ import (
 // configures browsers.
 func (s *Server) handler() http.Handler {
 	forward := &httputil.ReverseProxy{
-		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.Host = r.In.Host },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.Host = r.In.Host
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // also what the library cannot read
+		},
 		Transport:     s.trans,
 		FlushInterval: -1,
-		ErrorLog:      nil,
+		ErrorLog:      s.errorLog(),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			http.Error(w, sentence(err), statusOf(err))
 		},
@@ -45,6 +51,16 @@ func (s *Server) handler() http.Handler {
 			forward.ServeHTTP(w, r)
 		}
 	})
+}
+
+// errorLog is where package http complains about clients.
+func (s *Server) errorLog() *log.Logger { return log.New(debugLog{s.cfg.Logger}, "", 0) }
+
+type debugLog struct{ log logrus.FieldLogger }
+
+func (d debugLog) Write(b []byte) (int, error) {
+	d.log.Debug(strings.TrimSpace(string(b)))
+	return len(b), nil
 }
 
 // admits reports whether a request says what it has to.

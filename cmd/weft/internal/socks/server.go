@@ -95,6 +95,7 @@ func New(cfg Config) *Server {
 		ReadHeaderTimeout: headTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHead,
+		ErrorLog:          s.errorLog(),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if h, ok := c.(*handedConn); ok {
 				return context.WithValue(h.ctx, connKey{}, h)
@@ -120,8 +121,8 @@ func (s *Server) Close() error {
 	return err
 }
 
-// ServeConn serves one client until it has gone, and closes the conn. When ctx ends the
-// conn is reset.
+// ServeConn serves one client until it has gone, and closes the conn, also when
+// ctx ends.
 func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
