@@ -55,6 +55,13 @@ type Dialer struct {
 
 // Dial is like [Node.Dial].
 func (d Dialer) Dial(ctx context.Context, n *Node, addr string) (net.Conn, error) {
+	c, err := d.dial(ctx, n, addr)
+	n.dialCount.count(err)
+	return c, err
+}
+
+// dial is Dial, uncounted.
+func (d Dialer) dial(ctx context.Context, n *Node, addr string) (net.Conn, error) {
 	target, port, err := listener.ParseAddr(addr)
 	if err != nil {
 		return nil, dialError(addr, err)

@@ -47,6 +47,7 @@ type Node struct {
 	packets     *packetTable
 	refused     atomic.Uint64 // requests that cfg.Allow did not allow
 	refusals    *rate.Limiter // of log entries about requests that rules do not allow
+	dialCount   dialCount
 
 	ctx    context.Context // ends when the node begins to close
 	cancel context.CancelFunc
@@ -55,6 +56,7 @@ type Node struct {
 	mu       sync.Mutex
 	life     life
 	sessions map[*session.Session]*peerSession
+	past     SessionTotals // of sessions that are not in sessions any more; and how many there were
 	quiet    chan struct{} // closed, and replaced, when a session has no more conns
 	closed   chan struct{} // closed when the node has closed
 }

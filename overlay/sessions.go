@@ -17,6 +17,8 @@ type peerSession struct {
 	mux   stream.Mux    // nil if err is set
 	err   error         // why no conns can be made
 
+	again bool // an earlier peerSession has counted the session in node.past
+
 	open int // conns that this side has not closed; guarded by node.mu
 }
 
@@ -44,6 +46,12 @@ func (n *Node) peerSession(s *session.Session) *peerSession {
 		return ps
 	}
 	n.sessions[s] = ps
+	select {
+	case <-s.Done(): // it was forgotten already, and counted
+		ps.again = true
+	default:
+		n.past.Sessions++
+	}
 	n.wg.Go(ps.run)
 	return ps
 }
@@ -100,9 +108,12 @@ func (ps *peerSession) refuseAll() {
 // forget drops the session once it has ended, and its conns with it.
 func (ps *peerSession) forget() {
 	<-ps.sess.Done()
-	n := ps.node
+	n, st := ps.node, ps.sess.Stats()
 	n.mu.Lock()
 	delete(n.sessions, ps.sess)
+	if !ps.again {
+		n.past.add(&st)
+	}
 	n.wakeQuietLocked()
 	n.mu.Unlock()
 }

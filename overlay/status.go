@@ -34,6 +34,9 @@ type Status struct {
 	// EventsDropped counts events that Config.OnEvent was too slow for.
 	EventsDropped uint64
 
+	Totals SessionTotals // of all sessions since the start
+	Dials  DialTotals    // of this node, by how they ended
+
 	// What became of the conns that peers asked for.
 	Accepted     uint64 // given to a listener
 	NoListener   uint64 // refused: nobody listened on the port
@@ -143,6 +146,7 @@ func (n *Node) Status() Status {
 	st.PacketsDropped = n.packets.dropped.Load()
 	h := n.ep.Handshakes()
 	st.HandshakesRefused = h.RefusedFull + h.RefusedNode + h.RefusedAddress
+	st.Totals, st.Dials = n.sessionTotals(), n.dialCount.totals()
 	st.LearnedRelays = len(n.uplinks.Known())
 	st.EventsDropped = n.events.dropped.Load()
 	for _, u := range n.uplinks.Status() {
