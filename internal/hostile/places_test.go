@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/simnet"
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/relay"
 )
@@ -123,41 +124,60 @@ func TestTheOnlyRelaySwallowsFrames(t *testing.T) {
 }
 
 // Nodes that have another relay, too, notice that nothing comes back, and go on over
-// that one: within five seconds, with the same conns, whoever speaks.
+// that one: within five seconds, with the same conns, whoever speaks and whichever
+// of the two is home.
 func TestARelaySwallowsFrames(t *testing.T) {
-	for _, peered := range []bool{true, false} {
-		t.Run(fmt.Sprintf("peered %v", peered), func(t *testing.T) {
+	for _, tt := range []struct {
+		name                 string
+		speaker, listener    time.Duration // latency between these and the bad relay; that to the good one is 10 ms
+		speakersAt, othersAt string
+	}{
+		{"both are at home there", latency / 2, latency / 2, "evil", "evil"},
+		{"the speaker is", latency / 2, 2 * latency, "evil", "good"},
+		{"the listener is", 2 * latency, latency / 2, "good", "evil"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				evil := w.relay("evil", &relay.Server{})
-				s := &relay.Server{MaxLearnedPeers: -1}
-				if peered {
-					s.Peers = []string{evil.addr}
+				good := w.relay("good", &relay.Server{Peers: []string{evil.addr}})
+				for name, delay := range map[string]time.Duration{"friend": tt.speaker, "victim": tt.listener} {
+					w.net.SetPair(name, "evil", simnet.Impairment{Delay: delay, Rate: bandwidth, Backpressure: true})
+					w.net.SetPair("evil", name, simnet.Impairment{Delay: delay, Rate: bandwidth, Backpressure: true})
 				}
-				good := w.relay("good", s)
 				victim, friend := w.node("victim", overlay.Config{}, evil, good), w.node("friend", overlay.Config{}, evil, good)
 				b := w.bystanders(good)
 				time.Sleep(settle)
+				if at, other := homeOf(friend), homeOf(victim); at != tt.speakersAt+":9999" || other != tt.othersAt+":9999" {
+					w.Fatalf("the homes are %s and %s", at, other)
+				}
 				p := w.newPair(friend, victim, share)
-				b = append(b, p)
 				w.swallow(evil, victim, friend)
 				_ = p.bulk.SetDeadline(time.Now().Add(patience))
 				_ = p.sink.SetDeadline(time.Now().Add(patience))
 				began := time.Now()
-				if _, err := p.bulk.Write(content(p.sent)); err != nil { // only the other side has to say that it came
+				if _, err := p.bulk.Write(content(p.sent)); err != nil {
 					w.Fatal(err)
 				}
 				if _, err := io.ReadFull(p.sink, make([]byte, chunk)); err != nil {
 					w.Fatal(err)
 				}
 				p.sent += chunk
-				if took := time.Since(began); took > 5*time.Second {
-					w.Errorf("what was sent came after %v", took)
+				p.roundTrips()
+				if took := time.Since(began); took > 5*time.Second+2*trips*2*latency {
+					w.Errorf("%d bytes and %d round trips took %v", chunk, trips, took)
 				}
-				b.withstand(assault{play: func(ctx context.Context) { <-ctx.Done() }})
-				if c, err := friend.Dial(w.Context(), victim.ID().String()+":1"); !errors.Is(err, overlay.ErrRefused) {
-					w.Errorf("a dial: %v, %v", c, err) // nobody listens
-				}
+				append(b, p).withstand(assault{play: func(ctx context.Context) { <-ctx.Done() }})
 			})
 		})
 	}
+}
+
+// homeOf returns the address of a node's home relay.
+func homeOf(h *host) string {
+	for _, r := range h.Status().Relays {
+		if r.Home {
+			return r.Addr
+		}
+	}
+	return ""
 }

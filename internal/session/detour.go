@@ -8,49 +8,110 @@ import (
 )
 
 const (
-	// detourAfter is for how long a peer may leave something unanswered before
-	// another way is tried, and then yet another: long enough for a few probes to be
-	// lost by chance, and for a link that broke to be found out (3.4 of SPEC.md).
+	// detourAfter is for how long a peer may acknowledge nothing before another
+	// way is tried, and then yet another: long enough for a few probes to be lost by
+	// chance, and for a link that broke to be found out (3.4 of SPEC.md).
 	detourAfter = 3 * time.Second
-	// detourProbes is how many probes it must have left unanswered by then.
+	// detourProbes is how many probes must have been sent by then.
 	detourProbes = 3
-	// followEvery is how often a session follows its peer to another way.
-	followEvery = time.Second
+	// followAfter is the same for the way on which packets of the peer come, which
+	// is known to lead somewhere; three probe timeouts, if that is longer.
+	followAfter = 500 * time.Millisecond
+	// followEvery is how often a session looks on which way they come.
+	followEvery = 200 * time.Millisecond
 )
 
 // A Detourer is a route with several ways to the peer, such as over one of two
-// relays. One that takes packets and swallows them is noticed by nobody but the
+// relays. A relay that takes packets and swallows them is noticed by nobody but the
 // sessions.
 type Detourer interface {
 	Path
+	// Over returns the neighbour to which packets go now, 0 if nobody knows.
+	Over() identity.NodeID
 	// Detour takes another way; it reports false if there is none.
 	Detour() bool
-	// Follow takes the way over a neighbour from which the peer's packets have begun
-	// to come; it reports false if that changes nothing.
+	// Follow takes the way over a neighbour from which packets of the peer come; it
+	// reports false if that is none, or changes nothing.
 	Follow(neighbour identity.NodeID) bool
 }
 
-// detour takes another way if nothing comes back on the route.
-func (s *Session) detour(now time.Time) {
-	t := &s.paths
-	if t.active != nil || s.state != established || s.awaiting.IsZero() || s.det.PTOCount() < detourProbes ||
-		now.Sub(s.awaiting) < detourAfter || now.Sub(t.detoured) < detourAfter {
-		return
-	}
-	if r, ok := t.route.(Detourer); ok && r.Detour() {
-		t.detoured = now
-		s.probes[wire.SpaceApp] = max(s.probes[wire.SpaceApp], 1)
+// A progress is what is known of whether packets on the route arrive.
+type progress struct {
+	unacked  time.Time // when the first was sent of all that want an acknowledgement since one came last
+	probes   int       // that were sent since
+	fresh    bool      // the acknowledgement that is being read brought something
+	acked    time.Time // when one last did
+	detoured time.Time // when another way was last to be taken
+	looked   time.Time // when it was last looked on which way the peer's packets come
+	peerVia  Path      // on which they came then
+}
+
+// sent takes note of a packet that wants an acknowledgement.
+func (p *progress) sent(now time.Time) {
+	if p.unacked.IsZero() {
+		p.unacked = now
 	}
 }
 
-// follow takes the way on which the peer's packets have begun to come: the peer may
-// have taken it because nothing came back on the former one. was is that.
-func (s *Session) follow(now time.Time, was, via Path) {
-	t := &s.paths
-	if was == nil || via == nil || via.ID() == 0 || now.Sub(t.followed) < followEvery {
+// acknowledged takes note of an acknowledgement that has been read.
+func (p *progress) acknowledged(now time.Time) {
+	if p.fresh {
+		p.fresh, p.unacked, p.probes, p.acked = false, time.Time{}, 0, now
+	}
+}
+
+// detourAt is when another way must be tried: never while the peer acknowledges what
+// it gets, or a direct path is in use.
+func (s *Session) detourAt() time.Time {
+	p := &s.progress
+	if s.paths.active != nil || p.unacked.IsZero() || p.probes < detourProbes {
+		return time.Time{}
+	}
+	if p.detoured.After(p.unacked) {
+		return p.detoured.Add(detourAfter)
+	}
+	return p.unacked.Add(detourAfter)
+}
+
+// detour takes another way, if there is one.
+func (s *Session) detour(now time.Time) {
+	s.progress.detoured = now
+	if r, ok := s.paths.route.(Detourer); ok && r.Detour() {
+		s.again()
+	}
+}
+
+// again sends what has waited longest for an acknowledgement.
+func (s *Session) again() {
+	s.probes[wire.SpaceApp] = max(s.probes[wire.SpaceApp], 1)
+	s.requeueOldest(wire.SpaceApp)
+}
+
+// follow looks at the way on which the peer's latest packet came on the route. If it
+// is another one than this side's, packets on that may not arrive; what comes from
+// the peer says nothing of them. A change of the peer's is followed at once: it may
+// have made a detour. Otherwise, if nothing is known, an acknowledgement is asked
+// for.
+func (s *Session) follow(now time.Time, via Path) {
+	p := &s.progress
+	if now.Sub(p.looked) < followEvery || via == nil || via.ID() == 0 {
 		return
 	}
-	if r, ok := t.route.(Detourer); ok && r.Follow(via.ID()) {
-		t.followed = now
+	p.looked = now
+	changed := p.peerVia != nil && p.peerVia != via
+	p.peerVia = via
+	r, ok := s.paths.route.(Detourer)
+	if !ok || r.Over() == via.ID() {
+		return
+	}
+	wait := max(followAfter, 3*s.det.PTO())
+	switch {
+	case changed, p.probes > 0 && now.Sub(p.unacked) >= wait:
+		if r.Follow(via.ID()) {
+			p.detoured = now
+			s.again()
+		}
+	case p.unacked.IsZero() && now.Sub(p.acked) >= wait:
+		s.again()
 	}
 }

@@ -16,6 +16,7 @@ type twoWay struct {
 	detours, follows atomic.Int64
 }
 
+func (w *twoWay) Over() identity.NodeID         { return 0xe1 }
 func (w *twoWay) Detour() bool                  { w.detours.Add(1); return true }
 func (w *twoWay) Follow(_ identity.NodeID) bool { w.follows.Add(1); return true }
 

@@ -140,6 +140,7 @@ func (s *Session) deadline(now time.Time) (next time.Time) {
 	}
 	earliest(s.validation.at)
 	earliest(s.pathDeadline(now))
+	earliest(s.detourAt())
 	earliest(s.keepAliveAt())
 	earliest(s.lostAt())
 	earliest(s.idleAt())
@@ -168,6 +169,9 @@ func (s *Session) timeouts(now time.Time) {
 		if passed(s.validation.at) {
 			s.retryValidation(now)
 		}
+		if passed(s.detourAt()) {
+			s.detour(now)
+		}
 		s.checkPaths(now)
 		s.stepMTU(now)
 	}
@@ -175,8 +179,8 @@ func (s *Session) timeouts(now time.Time) {
 	if passed(s.det.Deadline()) && s.pathReady() {
 		sp, n := s.det.Expired(now, s)
 		s.checkBlackHole(now)
-		s.detour(now)
 		if n > 0 {
+			s.progress.probes++
 			s.probes[sp] = max(s.probes[sp], n)
 			s.requeueOldest(sp)
 		}

@@ -42,9 +42,6 @@ type pathTable struct {
 	mtuRetry time.Time // when larger packets are tried again on the route
 	mtuWait  time.Duration
 
-	detoured time.Time // when the route last took another way
-	followed time.Time // when it last did so after the peer
-
 	from    *pathEntry // that fromVia is, if any
 	fromVia Path       // that the last packet came on
 	peerOn  *pathEntry // that the peer sends data on; nil: another one
@@ -180,13 +177,10 @@ func (s *Session) tell(e PathEvent) {
 func (s *Session) cameOn(now time.Time, it item, newest, probing bool) {
 	t := &s.paths
 	if it.via != t.fromVia {
-		was, before := t.fromVia, t.from
 		t.from, t.fromVia = t.find(it.via), it.via
 		if t.from == nil {
 			if via, ok := it.via.(Direct); ok {
 				t.from = s.found(now, it, via)
-			} else if newest && before == nil {
-				s.follow(now, was, it.via)
 			}
 		}
 	}
@@ -196,6 +190,9 @@ func (s *Session) cameOn(now time.Time, it item, newest, probing bool) {
 		t.routeIn += uint64(len(it.f.Packet()))
 		if _, ok := it.via.(Direct); !ok {
 			s.checkNeighbour(now, it)
+			if newest {
+				s.follow(now, it.via)
+			}
 		}
 	case it.f.HopLimit() != frame.DefaultHopLimit:
 		return // somebody there has forwarded it

@@ -218,6 +218,7 @@ func (s *Session) handleAck(now time.Time, sp wire.Space, fr *wire.Frame) error 
 		return violation(CodeProtocol, "%v", err)
 	}
 	if sp == wire.SpaceApp {
+		s.progress.acknowledged(now)
 		s.checkBlackHole(now)
 		if s.sendRoom() > 0 {
 			s.feedStarved()
@@ -243,6 +244,7 @@ func (s *Session) closedByPeer(fr *wire.Frame) {
 
 // PacketAcked implements recovery.Handler.
 func (s *Session) PacketAcked(p *packet) {
+	s.progress.fresh = true
 	sp := &s.spaces[p.Space]
 	for i := range p.Frames {
 		fr := &p.Frames[i]

@@ -224,6 +224,9 @@ func (s *Session) sealApp(now time.Time) *frame.Frame {
 	rec.AckEliciting, rec.InFlight = p.eliciting, p.eliciting
 	rec.Frames = append(rec.Frames, p.sent...)
 	s.det.Sent(now, rec)
+	if p.eliciting {
+		s.progress.sent(now)
+	}
 	if p.eliciting && s.awaiting.IsZero() {
 		s.awaiting = now
 	}

@@ -145,6 +145,7 @@ type core struct {
 	mtu         int       // largest packet that the path in use is believed to carry
 	ownPath     Path      // the path in use
 	paths       pathTable
+	progress    progress
 	cands       candidates
 	proven      Path // link that leads to the peer, as was proven last
 	wantProbe   bool

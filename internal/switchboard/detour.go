@@ -34,8 +34,17 @@ func (r Route) Detour() bool {
 	return false
 }
 
+// Over returns the node at the other end of the port that the next frame takes, 0 if
+// there is none.
+func (r Route) Over() identity.NodeID {
+	if p := r.Port(); p != nil {
+		return p.ID()
+	}
+	return 0
+}
+
 // Follow makes frames for the peer take the uplink to a relay, because the peer's
-// own have begun to come from there. It reports false if nothing has changed.
+// own come from there. It reports false if nothing has changed.
 func (r Route) Follow(relay identity.NodeID) bool {
 	s := r.s
 	s.mu.Lock()
