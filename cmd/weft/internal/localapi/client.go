@@ -101,6 +101,15 @@ func (c *Client) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return conn, nil
 }
 
+// DialEarly is Dial that does not wait until the peer has accepted the conn.
+func (c *Client) DialEarly(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := c.upgrade(ctx, "/dial", url.Values{"addr": {addr}, "early": {"1"}})
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
 // DialPacket is overlay.Node.DialPacket.
 func (c *Client) DialPacket(ctx context.Context, addr string) (net.Conn, error) {
 	conn, err := c.upgrade(ctx, "/dialpacket", url.Values{"addr": {addr}})

@@ -204,6 +204,37 @@ func TestErrorsKeepTheirMeaning(t *testing.T) {
 	}
 }
 
+func TestEarlyData(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c, err := w.client.DialEarly(t.Context(), "peer:80")
+	if err != nil {
+		t.Fatalf("nobody listens, which is told later: %v", err)
+	}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, overlay.ErrRefused) {
+		t.Errorf("read: %v, want a refusal", err)
+	}
+	ln, err := w.peer.Listen(80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err = w.client.DialEarly(t.Context(), "peer:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = there.Write([]byte("the server speaks first"))
+	_ = there.Close()
+	if got, err := io.ReadAll(c); string(got) != "the server speaks first" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	_ = c.Close()
+}
+
 func TestPing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -5,7 +5,7 @@
 //	GET  /status                    what weft status shows, as JSON
 //	GET  /ready                     answers when the node can be reached
 //	GET  /ping?host=H               a round trip, as JSON
-//	POST /dial?addr=H:P             a conn
+//	POST /dial?addr=H:P             a conn; with early=1, before the peer has accepted it
 //	POST /listen?port=P&rule=R      a listener: each conn is announced, and fetched by
 //	POST /take?conn=TOKEN           a conn
 //	POST /dialpacket?addr=H:P       a conn for packets
@@ -30,6 +30,9 @@ type Node interface {
 	WaitReady(ctx context.Context) error
 	Ping(ctx context.Context, host string) (overlay.PingResult, error)
 	Dial(ctx context.Context, addr string) (net.Conn, error)
+	// DialEarly is Dial that does not wait until the peer has accepted the conn; see
+	// EarlyData of overlay.Dialer.
+	DialEarly(ctx context.Context, addr string) (net.Conn, error)
 	DialPacket(ctx context.Context, addr string) (net.Conn, error)
 	// ListenFor is Listen with a rule that says who may connect; nil is everybody.
 	// The rule's Func is not for the socket.
@@ -44,6 +47,10 @@ type Node interface {
 func Own(n *overlay.Node) Node { return own{n} }
 
 type own struct{ *overlay.Node }
+
+func (o own) DialEarly(ctx context.Context, addr string) (net.Conn, error) {
+	return overlay.Dialer{EarlyData: true}.Dial(ctx, o.Node, addr)
+}
 
 func (o own) ListenFor(_ context.Context, port uint16, rule *overlay.Rule) (net.Listener, error) {
 	return overlay.ListenConfig{Allow: rule}.Listen(o.Node, port)

@@ -135,7 +135,8 @@ type pingAnswer struct {
 
 func (s *Server) dial(w http.ResponseWriter, r *http.Request) {
 	ctx, done := s.within(r)
-	conn, err := s.node.Dial(ctx, r.FormValue("addr"))
+	dialer := overlay.Dialer{EarlyData: r.FormValue("early") == "1"}
+	conn, err := dialer.Dial(ctx, s.node, r.FormValue("addr"))
 	done()
 	if err != nil {
 		fail(w, http.StatusBadGateway, err)

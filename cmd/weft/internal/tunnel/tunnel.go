@@ -253,7 +253,8 @@ func (f *forward) dialOverlay(ctx context.Context, host string, port uint16) (ne
 // toNode joins a conn of this machine with the node that the spec names.
 func (f *forward) toNode(ctx context.Context, conn net.Conn) {
 	dctx, cancel := context.WithTimeout(ctx, f.cfg.DialTimeout)
-	there, err := DialVia(dctx, f.cfg.Node, f.spec.Target, f.spec.Via)
+	// A refusal comes later then, but what the program says does not wait a round trip.
+	there, err := dialVia(dctx, f.cfg.Node.DialEarly, f.spec.Target, f.spec.Via)
 	cancel()
 	f.joined(ctx, conn, there, err)
 }
@@ -288,7 +289,13 @@ func (f *forward) joined(ctx context.Context, conn, there net.Conn, err error) {
 		}
 		return
 	}
-	if err := join.Conns(ctx, conn, there, &f.count.bytes); err != nil && ctx.Err() == nil {
+	err = join.Conns(ctx, conn, there, &f.count.bytes)
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, overlay.ErrRefused):
+		f.count.failed.Add(1)
+		f.unreached.Do(func() { log.WithField("why", join.Why(err)).Warn("a conn was reset, because the node refuses it") })
+	default:
 		f.count.broken.Add(1)
 		log.WithField("why", join.Why(err)).Info("a conn has ended in disorder")
 	}
@@ -297,7 +304,11 @@ func (f *forward) joined(ctx context.Context, conn, there net.Conn, err error) {
 // DialVia dials a port of a node and, if via is not empty, asks what is there for that
 // target.
 func DialVia(ctx context.Context, node localapi.Node, target, via string) (net.Conn, error) {
-	conn, err := node.Dial(ctx, target)
+	return dialVia(ctx, node.Dial, target, via)
+}
+
+func dialVia(ctx context.Context, dial func(ctx context.Context, addr string) (net.Conn, error), target, via string) (net.Conn, error) {
+	conn, err := dial(ctx, target)
 	if err != nil || via == "" {
 		return conn, err
 	}
