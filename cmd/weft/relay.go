@@ -43,6 +43,11 @@ other through it and exchange sealed packets over it, which it cannot read.
 Any node with the network's secret can be one, or with an invite that gives the
 role "relay"; such an invite's relays are its --peer unless others are named.
 
+Without a secret, an invite or --open it is the first of a new network: it makes
+a secret, keeps it beside its key, and prints the line that the next machine runs
+to join. Started again it goes on with what it has kept: in --state, or without
+that in ~/.local/state/weft-relay.
+
 The port takes everything: links as tcp://, as ws:// and, with a web server in
 front that has a certificate and passes /link on, as wss://; health and metrics
 over HTTP (/healthz, /readyz, /metrics); STUN on UDP.
@@ -59,7 +64,8 @@ With --also, the same port serves other networks: nodes of one see nothing of
 another's, each network has the limits for itself, and the metrics tell the
 networks apart. Other relays are the --peer of all networks that they serve.
 --also-accept-file name=file is for such a network, while its secret is replaced.`,
-		Example: `  export WEFT_SECRET=$(weft secret)
+		Example: `  weft relay                                        # a new network
+  export WEFT_SECRET=$(weft secret)
   weft relay --listen :9999 --state /var/lib/weft
   weft relay --listen :9999 --peer relay-1.example.org:9999
   weft relay --listen :9999 --also lab=/etc/weft/lab.secret`,
@@ -121,6 +127,10 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 	if err := r.splitAccepted(cmd); err != nil {
 		return err
 	}
+	isNew, err := r.setUp()
+	if err != nil {
+		return err
+	}
 	cfg, err := r.config(cmd, logrus.InfoLevel)
 	if err != nil {
 		return err
@@ -150,6 +160,11 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 	}
 	if _, err := fmt.Fprintln(cmd.OutOrStdout(), greeting(node.ID(), cfg, ln.Addr())); err != nil {
 		return err
+	}
+	if filepath.Base(r.secretFile) == networkSecret {
+		if err := r.tellHowToJoin(cmd, cfg, ln.Addr(), isNew, cfg.Logger); err != nil {
+			return err
+		}
 	}
 	if ap, err := netip.ParseAddrPort(ln.Addr().String()); err == nil && !ap.Addr().IsUnspecified() && r.server.Addrs == nil {
 		r.server.Addrs = []string{ln.Addr().String()}
