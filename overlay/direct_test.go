@@ -284,6 +284,9 @@ func TestAMappedPortIsACandidate(t *testing.T) {
 		if len(m.ports) > 0 {
 			t.Error("a port is mapped although there is no NAT")
 		}
+		if st := public.Status().UDP; len(st.Seen) != 1 || !slices.Contains(st.Candidates, "host "+st.Seen[0].String()) {
+			t.Errorf("without a NAT the node is seen at %v, candidates are %v", st.Seen, st.Candidates)
+		}
 		_ = public.Close()
 		a, _ := l.ready("a", l.udp.NAT("na", v4(natnet.Symmetric())), Config{PortMapper: m})
 		time.Sleep(10 * time.Second)

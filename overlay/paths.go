@@ -30,6 +30,9 @@ type UDPStatus struct {
 	Candidates []string       // what peers are told, such as "reflexive 192.0.2.7:4000"
 	Mapping    string         // of the NAT before the node (RFC 4787 section 4.1), in words
 	Filtering  string         // of the NAT or firewall (section 5), in words
+	// Seen is where servers outside see the socket, also if no NAT changes that; at
+	// most four of each IP version. Empty: none has answered.
+	Seen []netip.AddrPort
 
 	PacketsSent, PacketsReceived uint64
 	PacketsDropped               uint64 // sent or received, for whatever reason
@@ -58,6 +61,7 @@ func (d *directPaths) socketStatus() UDPStatus {
 	return UDPStatus{
 		Addr:    d.sock.LocalAddr(),
 		Mapping: nat.Mapping.String(), Filtering: nat.Filtering.String(),
+		Seen:        nat.Reflexive,
 		PacketsSent: c.FramesOut, PacketsReceived: c.FramesIn,
 		PacketsDropped: d.stray.Load() + c.DroppedMalformed + c.DroppedOther + c.DroppedQueue + c.DroppedClosed +
 			c.DroppedTooBig + c.DroppedUnvalidated + c.DroppedUnreachable + c.DroppedFailed,

@@ -27,6 +27,9 @@ type report struct {
 	NetworkID string `json:"network_id,omitempty"` // of a node that is up
 
 	AlsoAccepted int `json:"also_accepted,omitempty"` // CAs besides the own one, while the secret is replaced
+
+	LAN    []string      `json:"lan,omitempty"`    // IDs of nodes that announce themselves on the LAN
+	Invite *inviteReport `json:"invite,omitempty"` // by which the node is a member
 }
 
 type relayReport struct {
@@ -46,6 +49,13 @@ type udpReport struct {
 	Mapping    string   `json:"nat_mapping,omitempty"`
 	Filtering  string   `json:"nat_filtering,omitempty"`
 	Candidates []string `json:"candidates,omitempty"`
+	Seen       []string `json:"seen,omitempty"` // where relays see the socket
+}
+
+type inviteReport struct {
+	ID      string    `json:"id"`
+	Expires time.Time `json:"expires"`
+	Expired bool      `json:"expired,omitempty"`
 }
 
 type linksReport struct {
@@ -99,6 +109,15 @@ func newReport(st overlay.Status) report {
 	}
 	if l := st.Links; l.Addr.IsValid() {
 		r.Links = &linksReport{Addr: l.Addr.String(), Links: l.Links, Waiting: l.Waiting, Refused: l.Refused, Unproven: l.Unproven}
+	}
+	for _, a := range st.UDP.Seen {
+		r.UDP.Seen = append(r.UDP.Seen, a.String())
+	}
+	for _, p := range st.LAN {
+		r.LAN = append(r.LAN, p.ID.String())
+	}
+	if in := st.Invite; in != nil {
+		r.Invite = &inviteReport{in.ID.String(), in.Expires, in.Expired}
 	}
 	for _, rs := range st.Relays {
 		r.Relays = append(r.Relays, newRelayReport(rs))
