@@ -376,6 +376,11 @@ func (s *Session) noticeDialing(n frame.Notice) {
 	}
 }
 
+// backEvery is how often a session believes that its peer is back. Each time it
+// sends again what has waited longest, whatever the congestion window, so that a
+// relay that says so all the time would have it send little else.
+const backEvery = time.Second
+
 // notice handles a notice about the peer of an established session: a hint.
 func (s *Session) notice(now time.Time, n frame.Notice) {
 	switch n.Code {
@@ -389,7 +394,10 @@ func (s *Session) notice(now time.Time, n frame.Notice) {
 			s.gone = now
 		}
 	case frame.NoticeBack:
-		s.probe(now)
+		if now.Sub(s.backAt) >= backEvery {
+			s.backAt = now
+			s.probe(now)
+		}
 	case frame.NoticeTooBig:
 		if n := int(n.Arg); n >= wire.MinPacket && n < s.mtu && s.paths.active == nil {
 			s.setMTU(n)

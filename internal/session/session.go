@@ -124,6 +124,7 @@ type core struct {
 	lastRecv    time.Time
 	awaiting    time.Time // first ack-eliciting packet sent since lastRecv
 	gone        time.Time // when a relay said that the peer is gone
+	backAt      time.Time // when a relay said that it is back, and was believed
 	idleSince   time.Time // without streams since
 	onlyControl bool      // its streams are control streams
 	retired     bool      // another session is preferred: end when idle
