@@ -81,3 +81,53 @@ func (t *talk) sayLater(number uint32, size int) {
 	p := wire.AppendShort(nil, wire.Header{Space: wire.SpaceApp, Dst: t.remote, Number: number})
 	t.send(append(p, make([]byte, size)...))
 }
+
+// A member sends packets to a node as fast as its own link goes: garbage, datagrams of
+// a session for a port on which nobody listens, and datagrams that nobody reads. The
+// relay forwards what its limit for a node allows.
+func TestAMemberFloodsANode(t *testing.T) {
+	const limit = bandwidth / 2
+	const datagrams = 2 << 20 // what a packet conn keeps that nobody reads
+	for name, junk := range map[string]func(t *talk, b []byte){
+		"with garbage":                 func(t *talk, b []byte) { t.send(b) },
+		"with datagrams for a port":    func(t *talk, b []byte) { t.say(wire.AppendDatagram(nil, append([]byte{0, atPort, 0, 1}, b...))) },
+		"with datagrams for no port":   func(t *talk, b []byte) { t.say(wire.AppendDatagram(nil, append([]byte{0, 99, 0, 1}, b...))) },
+		"with datagrams for no reader": func(t *talk, b []byte) { t.say(wire.AppendDatagram(nil, append([]byte{0, 0, 0, 1}, b...))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				r := w.relay("relay", &relay.Server{BytesPerSecond: limit})
+				victim := w.node("victim", overlay.Config{}, r)
+				pc, err := victim.ListenPacket(atPort)
+				if err != nil {
+					w.Fatal(err)
+				}
+				defer pc.Close()
+				alice, bob := w.node("alice", overlay.Config{}, r), w.node("bob", overlay.Config{}, r)
+				b := bystanders{w.newPair(alice, bob, share/2)}.befriend(w, victim, r)
+				b.withstand(assault{
+					play: func(ctx context.Context) {
+						m := w.rogue("mallory", r)
+						t := m.dial(victim.ID(), wire.Params{})
+						for ctx.Err() == nil {
+							for range 10 {
+								junk(t, make([]byte, 1100))
+							}
+							time.Sleep(5 * time.Millisecond)
+						}
+						if !m.link.Up() || !t.alive() {
+							w.Errorf("the link: %v; the session: %s", m.link.Err(), t.why.Data)
+						}
+					},
+					may: []cost{
+						{"packets that nobody reads", 1, datagrams},
+						{"the attacker's own node", 1, perNode + perLink + perSimulatedConn},
+					},
+				})
+				if s := r.Stats(); s.Throttled < 1000 {
+					w.Errorf("%d frames were throttled", s.Throttled)
+				}
+			})
+		})
+	}
+}

@@ -40,8 +40,9 @@ type talk struct {
 	said, heard         [wire.SpaceApp]uint64 // bytes of CRYPTO
 	next, largest       [wire.NumSpaces]uint64
 
-	// stuck keeps it from answering what the peer says in the handshake.
-	stuck bool
+	// stuck keeps it from answering what the peer says in the handshake, and short
+	// from sending its own last flight.
+	stuck, short bool
 	// hear is called with each frame of the peer's after the handshake. It may add to
 	// reply, which goes out with the acknowledgement.
 	hear func(fr *wire.Frame)
@@ -243,6 +244,9 @@ func (t *talk) send(packet []byte) {
 func (t *talk) flight() {
 	const most = 1000
 	for space := range wire.SpaceApp {
+		if t.short && space == wire.SpaceHandshake {
+			break
+		}
 		t.write[wire.SpaceHandshake] = t.hs.WriteKeys(wire.SpaceHandshake)
 		for b := t.hs.Take(space); len(b) > 0; {
 			n := min(len(b), most)
@@ -251,7 +255,7 @@ func (t *talk) flight() {
 			b = b[n:]
 		}
 	}
-	t.read[wire.SpaceHandshake] = t.hs.ReadKeys(wire.SpaceHandshake)
+	t.read[wire.SpaceHandshake], t.write[wire.SpaceHandshake] = t.hs.ReadKeys(wire.SpaceHandshake), t.hs.WriteKeys(wire.SpaceHandshake)
 	if t.app == nil && t.hs.Done() {
 		t.app = t.hs.AppKeys()
 		close(t.up)
