@@ -78,9 +78,21 @@ func (c *forwardCommand) run(cmd *cobra.Command, args []string) error {
 	if len(specs) == 0 {
 		return usage(cmd, errors.New("what should be forwarded? Say -L PORT=NODE:PORT, -R PORT=HOST:PORT, or --to stdin NODE:PORT"))
 	}
-	// Who only dials should not take the place of a server on this machine.
-	c.short = len(c.remote) == 0
+	if len(c.remote) == 0 {
+		c.errand(cmd)
+	}
 	return runForwards(cmd, &c.guest, &c.forwards, specs, c.asJSON)
+}
+
+// errand makes the node one that only dials, which should not take the place of a
+// server on this machine by a name or key that the environment or a file says.
+func (c *forwardCommand) errand(cmd *cobra.Command) {
+	c.short = true
+	for name, value := range map[string]*string{"name": &c.name, "state": &c.state} {
+		if !cmd.Flags().Changed(name) {
+			*value = ""
+		}
+	}
 }
 
 // runForwards forwards until the command is told to stop.
@@ -111,7 +123,13 @@ func runForwards(cmd *cobra.Command, g *guest, o *forwards, specs []tunnel.Spec,
 	if err := announceForwards(cmd.OutOrStdout(), group.Status(), asJSON); err != nil {
 		return err
 	}
-	return untilStopped(cmd.Context(), group)
+	err = untilStopped(cmd.Context(), group)
+	for _, f := range group.Status() {
+		node.log.WithFields(logrus.Fields{
+			"total": f.Total, "failed": f.Failed, "refused": f.Refused, "broken": f.Broken, "sent": f.Sent, "received": f.Received,
+		}).Infof("%s ends", forwardLine(f))
+	}
+	return err
 }
 
 // stdio connects a port of a node with standard input and output.
@@ -129,7 +147,7 @@ func (c *forwardCommand) stdio(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usage(cmd, err)
 	}
-	c.short = true
+	c.errand(cmd)
 	node, err := c.node(cmd, logrus.ErrorLevel)
 	if err != nil {
 		return err

@@ -219,6 +219,27 @@ func TestForwardSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// Who only dials is nobody, whatever the environment or a file says.
+func TestForwardOnAnErrandTakesNobodysPlace(t *testing.T) {
+	runtimeDir(t)
+	startRelay(t)
+	t.Setenv(overlay.EnvName, "kv-1")
+	t.Setenv(overlay.EnvState, t.TempDir())
+	file := filepath.Join(t.TempDir(), "weft.yaml")
+	if err := os.WriteFile(file, []byte("all:\n  name: kv-1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	startForward(t, 1, "-R", "9000="+echoServer(t))
+	client, ports := startForward(t, 1, "-L", "0=kv-1:9000", "--config", file)
+	for range 2 {
+		if answer := ask(t, dialTCP(t, ports[0]), "x"); answer != "x and the end" {
+			t.Errorf("answer %q", answer)
+		}
+	}
+	client.end(exitOK)
+	client.log.await(t, "-> kv-1:9000 ends")
+}
+
 func TestForwardHasLimits(t *testing.T) {
 	runtimeDir(t)
 	startRelay(t)

@@ -144,3 +144,14 @@ func TestHeaderAddr(t *testing.T) {
 		t.Error("the TLVs are not those for applications")
 	}
 }
+
+func FuzzTargets(f *testing.F) {
+	f.Add("*.internal:8000-8099", "a.internal", uint16(8000))
+	f.Add("[fd00::]/8:*", "fd00::1", uint16(22))
+	f.Fuzz(func(t *testing.T, pattern, host string, port uint16) {
+		targets, err := ParseTargets([]string{pattern})
+		if err == nil && port == 0 && targets.Check(host, port) == nil {
+			t.Errorf("%q allows port 0", pattern)
+		}
+	})
+}
