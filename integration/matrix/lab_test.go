@@ -60,6 +60,8 @@ type lab struct {
 	fake bool
 	way  layertest.Way
 	a, b *node
+	endA func()          // ends the session at a
+	endB func()          // and at b
 	ctx  context.Context // ends when everything should long have been done
 }
 
@@ -70,6 +72,8 @@ func newLab(t *testing.T, layer stream.Layer, way layertest.Way, fake bool) *lab
 	t.Helper()
 	p := layertest.New(t, layer, way)
 	l := &lab{T: t, way: way, fake: fake}
+	l.endA = func() { _ = p.SessionA.CloseWithError(1, "the test ends the session") }
+	l.endB = func() { _ = p.SessionB.CloseWithError(1, "the test ends the session") }
 	l.a = newNode(p.SessionA.LocalID(), p.A, p.SessionA.Peer())
 	l.b = newNode(p.SessionB.LocalID(), p.B, p.SessionB.Peer())
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

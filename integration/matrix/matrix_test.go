@@ -31,6 +31,7 @@ var groups = []struct {
 }{
 	{"listener", listenerCells},
 	{"http1", http1Cells},
+	{"cut", cutCells},
 	{"http2", http2Cells},
 	{"grpc", grpcCells},
 }
