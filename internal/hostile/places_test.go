@@ -150,6 +150,16 @@ func TestARelaySwallowsFrames(t *testing.T) {
 				if at, other := homeOf(friend), homeOf(victim); at != tt.speakersAt+":9999" || other != tt.othersAt+":9999" {
 					w.Fatalf("the homes are %s and %s", at, other)
 				}
+				w.swallow(evil, victim, friend)
+				dialled := time.Now()
+				if c, err := friend.Dial(w.Context(), victim.ID().String()+":1"); !errors.Is(err, overlay.ErrRefused) {
+					w.Errorf("a dial: %v, %v", c, err) // nobody listens
+				}
+				if took := time.Since(dialled); took > 6*time.Second {
+					w.Errorf("a dial took %v", took)
+				}
+				w.onPath(victim, evil, nil)
+				w.onPath(friend, evil, nil)
 				p := w.newPair(friend, victim, share)
 				w.swallow(evil, victim, friend)
 				_ = p.bulk.SetDeadline(time.Now().Add(patience))

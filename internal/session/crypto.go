@@ -86,6 +86,7 @@ func (s *Session) establish(now time.Time, it item) error {
 		s.sendDone = true
 		s.confirm()
 	}
+	s.sought(it)
 	s.startPaths(now, it)
 	if s.ep.cfg.OnSession != nil {
 		s.ep.cfg.OnSession(s)

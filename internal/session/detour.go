@@ -14,6 +14,9 @@ const (
 	detourAfter = 3 * time.Second
 	// detourProbes is how many probes must have been sent by then.
 	detourProbes = 3
+	// seekProbes is how many probes of a handshake the first way has for itself, some
+	// 3 s; then they take turns on all ways.
+	seekProbes = 2
 	// followAfter is the same for the way on which packets of the peer come, which
 	// is known to lead somewhere; three probe timeouts, if that is longer.
 	followAfter = 500 * time.Millisecond
@@ -44,6 +47,7 @@ type progress struct {
 	detoured time.Time // when another way was last to be taken
 	looked   time.Time // when it was last looked on which way the peer's packets come
 	peerVia  Path      // on which they came then
+	seeks    bool      // the handshake has tried another way
 }
 
 // sent takes note of a packet that wants an acknowledgement.
@@ -113,5 +117,45 @@ func (s *Session) follow(now time.Time, via Path) {
 		}
 	case p.unacked.IsZero() && now.Sub(p.acked) >= wait:
 		s.again()
+	}
+}
+
+// seek has the probes of a handshake take turns on the ways that may lead to the
+// peer, each with the whole flight. The server's other way is the one on which the
+// client's packets come, for this handshake alone: nobody has proven anything yet.
+func (s *Session) seek() {
+	p, t := &s.progress, &s.paths
+	r, ok := t.route.(Detourer)
+	switch {
+	case !ok:
+		return
+	case s.client:
+		if s.det.PTOCount() < seekProbes || !r.Detour() {
+			return
+		}
+		p.seeks = true
+	case s.ownPath != t.route:
+		s.ownPath = t.route
+	case p.peerVia != nil && p.peerVia.ID() != 0 && p.peerVia.ID() != r.Over():
+		s.ownPath, p.seeks = p.peerVia, true
+	default:
+		return
+	}
+	for sp := range wire.SpaceApp {
+		if out := &s.spaces[sp].out; out.held() > 0 {
+			out.lose(out.una, int(out.held()))
+		}
+	}
+}
+
+// sought ends what seek did, since the peer is proven now: a server goes on where
+// the packet came from that did it.
+func (s *Session) sought(it item) {
+	p, t := &s.progress, &s.paths
+	if r, ok := t.route.(Detourer); ok && p.seeks && !s.client {
+		s.ownPath = t.route
+		if _, direct := it.via.(Direct); !direct && it.via != nil {
+			r.Follow(it.via.ID())
+		}
 	}
 }

@@ -152,9 +152,6 @@ func (s *Session) timeouts(now time.Time) {
 	passed := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	if s.state == handshaking {
 		if passed(s.started.Add(s.ep.cfg.HandshakeTimeout)) {
-			if r, ok := s.paths.route.(Detourer); ok && s.client {
-				r.Detour() // for the next attempt
-			}
 			s.end(&ClosedError{Cause: ErrTimeout})
 		}
 	} else {
@@ -181,6 +178,9 @@ func (s *Session) timeouts(now time.Time) {
 		s.checkBlackHole(now)
 		if n > 0 {
 			s.progress.probes++
+			if s.state == handshaking {
+				s.seek()
+			}
 			s.probes[sp] = max(s.probes[sp], n)
 			s.requeueOldest(sp)
 		}

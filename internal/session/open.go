@@ -370,7 +370,8 @@ func (s *Session) mayBeFrom(src identity.NodeID) bool {
 func (s *Session) noticeDialing(n frame.Notice) {
 	switch n.Code {
 	case frame.NoticeUnknown, frame.NoticeGone:
-		if s.state == handshaking && s.closing == nil {
+		// A relay that was asked because another did not answer may know less.
+		if s.state == handshaking && s.closing == nil && !s.progress.seeks {
 			s.closing = &closedBy{&UnreachableError{Peer: n.Node, Notice: n.Code}}
 		}
 	}

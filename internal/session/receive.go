@@ -67,6 +67,9 @@ func (s *Session) packet(now time.Time, h wire.Header, header, payload []byte, i
 		return
 	}
 	s.heard(now)
+	if _, direct := it.via.(Direct); s.state == handshaking && !direct {
+		s.progress.peerVia = it.via
+	}
 	newest := pn >= sp.largest()
 	c, err := s.frames(now, h.Space, plain, it)
 	if err != nil {
