@@ -140,15 +140,9 @@ func (g *guest) discover(cmd *cobra.Command) (*foundNode, error) {
 	if len(up) == 0 {
 		return nil, nil
 	}
-	id, said, err := g.networkID(cmd)
+	fit, err := g.fitting(ctx, cmd, up)
 	if err != nil {
 		return nil, err
-	}
-	var fit []foundNode
-	for _, f := range up {
-		if !said || f.NetworkID == id {
-			fit = append(fit, f)
-		}
 	}
 	switch {
 	case len(fit) == 0:
@@ -167,19 +161,35 @@ func socketsOf(all []foundNode) string {
 	return strings.Join(names, ", ")
 }
 
-// networkID is the ID of the network that the command line and the environment tell of,
-// if they do.
-func (g *guest) networkID(cmd *cobra.Command) (id string, said bool, err error) {
+// fitting returns those of the nodes that are up which are of the network that the
+// command line and the environment tell of; all if they tell of none.
+func (g *guest) fitting(ctx context.Context, cmd *cobra.Command, up []foundNode) (fit []foundNode, err error) {
 	cfg, _ := overlay.ConfigFromEnv()
 	if err := g.applySecrecy(cmd, &cfg); err != nil {
 		if cfg.Secret == "" && cfg.Invite == "" && !cfg.Open && g.secretFile == "" && g.invite == "" {
-			return "", false, nil
+			return up, nil
 		}
-		return "", true, err
+		return nil, err
 	}
 	override(&cfg.Network, g.network)
-	id, err = networkIDOf(cfg)
-	return id, true, err
+	for _, f := range up {
+		if isSame(ctx, f.socket, cfg) {
+			fit = append(fit, f)
+		}
+	}
+	if len(fit) > 0 {
+		return fit, nil
+	}
+	id, err := networkIDOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range up {
+		if f.NetworkID == id {
+			fit = append(fit, f)
+		}
+	}
+	return fit, nil
 }
 
 // networkIDOf is what tells networks apart whose names are the same. It is no secret.

@@ -92,7 +92,7 @@ func (u *upCommand) run(cmd *cobra.Command) error {
 		r := newReport(node.Status())
 		r.Up, r.NetworkID, r.Forwards = true, networkID, group.Status()
 		return r
-	}, api)
+	}, sameNetwork(cfg, api))
 	if err != nil {
 		return err
 	}

@@ -84,6 +84,24 @@ func TestTheNodeOfAnotherNetworkIsNotUsed(t *testing.T) {
 	}
 }
 
+func TestTheSameNetworkIsKnownWithoutDerivingIt(t *testing.T) {
+	secret, other := overlay.NewSecret(), overlay.NewSecret()
+	same := overlay.Config{Secret: secret}
+	for want, cfgs := range map[bool][]overlay.Config{
+		true:  {{Secret: secret}, {Secret: secret, Network: "weft"}, {Secret: secret, Name: "kv-1"}},
+		false: {{Secret: other}, {Secret: secret, Network: "lab"}, {Invite: secret}, {Open: true}},
+	} {
+		for _, cfg := range cfgs {
+			if got := proofOf(cfg, "nonce") == proofOf(same, "nonce"); got != want {
+				t.Errorf("%+v: %v, want %v", cfg, got, want)
+			}
+		}
+	}
+	if proofOf(same, "a") == proofOf(same, "b") {
+		t.Error("a proof can be used again")
+	}
+}
+
 func TestSocketSaysWhichNode(t *testing.T) {
 	runtimeDir(t)
 	startRelay(t)
