@@ -30,8 +30,8 @@
 //
 //   - /healthz: 200 while the process is alive;
 //   - /readyz: 200 while nodes are welcome, 503 from Shutdown on;
-//   - /metrics: [Stats] for Prometheus, each with the label network, for those
-//     whom MetricsFrom names;
+//   - /metrics: Server.Metrics, such as [Stats] for Prometheus by package
+//     metrics, for those whom MetricsFrom names;
 //   - /link: WebSockets that become links, for nodes with ws:// or wss://
 //     addresses;
 //

@@ -144,6 +144,9 @@ type Server struct {
 	// that come back over WebSockets in the same moment. Zero: a quarter of
 	// MaxHTTP, thus 256. Negative: no limit.
 	MaxHTTPPerAddress int
+	// Metrics serves /metrics, to MetricsFrom: package metrics makes such a handler of
+	// the server, for Prometheus. Close waits for it. Nil: status 404, which says so.
+	Metrics http.Handler
 	// MetricsFrom are the addresses that may read /metrics. Nil: loopback
 	// addresses.
 	MetricsFrom []netip.Prefix

@@ -8,6 +8,8 @@ import (
 
 // Stats are the gauges and counters of a [Server].
 type Stats struct {
+	Network string // its name
+
 	Links int // of nodes, accepted and open
 	Nodes int // that have proven to be at the other end of a link
 	// NodesOtherCA is how many of them are members by another secret than the
@@ -87,6 +89,7 @@ func (s *Server) Stats() Stats {
 		backbone = r.backbone.Stats()
 	}
 	return Stats{
+		Network:  r.Credentials.Network().Name(),
 		Backbone: backbone,
 		Peers:    s.PeerStatus(), Relays: s.Relays(),
 		Links: links, Nodes: nodes, NodesOtherCA: otherCA, Prefaces: prefaces,

@@ -51,9 +51,8 @@ type web struct {
 	running sync.Once     // starts the HTTP server
 	places  *quota
 	proxies prefixes
-	metrics prefixes     // who may read the metrics
-	state   func() Stats // of the server
-	others  []*Server    // of other networks
+	metrics http.Handler // nil: nothing
+	readers prefixes     // who may read the metrics
 	stats   webCounters
 }
 
@@ -66,12 +65,11 @@ func newWeb(r *relay, s *Server) *web {
 		conns:   make(chan net.Conn),
 		places:  newQuota(maxHTTP, share(s.MaxHTTPPerAddress, maxHTTP, DefaultMaxHTTP)),
 		proxies: s.Proxies,
-		metrics: s.MetricsFrom,
-		state:   s.Stats,
-		others:  s.Others,
+		metrics: s.Metrics,
+		readers: s.MetricsFrom,
 	}
-	if w.metrics == nil {
-		w.metrics = loopback
+	if w.readers == nil {
+		w.readers = loopback
 	}
 	w.server = &http.Server{
 		Handler:           w.handler(s.Handler),
@@ -125,16 +123,15 @@ func (w *web) ready(rw http.ResponseWriter, _ *http.Request) {
 }
 
 func (w *web) serveMetrics(rw http.ResponseWriter, req *http.Request) {
-	if addr, ok := w.client(req); !ok || !w.metrics.has(addr) {
+	if addr, ok := w.client(req); !ok || !w.readers.has(addr) {
 		say(rw, http.StatusForbidden, "metrics are for the addresses in relay.Server.MetricsFrom alone (weft relay --metrics-from)")
 		return
 	}
-	rw.Header().Set("Content-Type", metricsType)
-	all := []measured{{w.relay.Credentials.Network().Name(), w.state()}}
-	for _, s := range w.others {
-		all = append(all, measured{s.relay().Credentials.Network().Name(), s.Stats()})
+	if w.metrics == nil {
+		say(rw, http.StatusNotFound, "this relay has no metrics; its program has to set relay.Server.Metrics, to what metrics.Handler returns for instance")
+		return
 	}
-	writeMetrics(rw, all...)
+	w.metrics.ServeHTTP(rw, req)
 }
 
 // serveLink makes a link of a WebSocket.

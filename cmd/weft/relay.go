@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weftnet/weft/internal/link"
+	"github.com/weftnet/weft/metrics"
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/relay"
 )
@@ -170,6 +171,9 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 		r.server.Addrs = []string{ln.Addr().String()}
 	}
 	r.server.Host, r.server.Name, r.server.Version = node, node.Name(), version()
+	if r.server.Metrics, err = metrics.Handler(version(), cfg.Logger, metrics.NewRelay(&r.server)); err != nil {
+		return err
+	}
 	others, err := r.serveAlso(cmd, cfg, node.Status().Network)
 	defer closeAll(others)
 	if err != nil {

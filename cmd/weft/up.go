@@ -17,6 +17,7 @@ import (
 type upCommand struct {
 	membership
 	forwards
+	metricsServer
 	socket, linkAddr string
 	asJSON           bool
 }
@@ -47,6 +48,7 @@ It can forward ports and be a proxy itself: see weft forward for -L and -R.`,
 	f.StringVar(&u.socket, "socket", "", "`file` for the socket, in a directory that is this user's alone ("+envSocket+"); without it, other commands find the node by its network")
 	f.StringVar(&u.linkAddr, "link-addr", "", "`address` at which peers whose UDP is blocked reach this node over TCP, such as :4000; open it in the firewall")
 	f.BoolVar(&u.asJSON, "json", false, "print where the node and its forwards are as JSON, one object a line")
+	u.metricsFlags(cmd)
 	u.specFlags(cmd)
 	u.nameFlag(cmd)
 	u.relayFlag(cmd)
@@ -76,6 +78,11 @@ func (u *upCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer node.Close()
+	stopMetrics, err := u.serveMetrics(cmd, node, cfg.Logger)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	log, _ := cfg.Logger.(*logrus.Logger)
 	forwarding, err := u.forwards.config(cmd, specs, localapi.Own(node), log)
 	if err != nil {

@@ -16,6 +16,7 @@ type layer struct {
 var layers = []layer{
 	{[]string{"cmd", "examples"}, "programs"},
 	{[]string{"overlaytest"}, "the lab in which users test their own programs"},
+	{[]string{"metrics"}, "what nodes and relays count, for Prometheus; neither of them knows of it"},
 	{[]string{"overlay", "relay"}, "the two things a program starts: a node, and the relay that nodes meet at; neither needs the other"},
 	{[]string{"portmap"}, "a node's port at the gateway; programs hand it to overlay, which knows it as an interface"},
 	{[]string{"listener", "gossip"}, "ports on top of streams; what relays tell each other"},
@@ -73,6 +74,7 @@ var owners = []struct {
 	{"github.com/huin/goupnp", "portmap", "overlay's users need no port mapping, and its search asks everybody"},
 	{"github.com/jackpal/go-nat-pmp", "portmap", "overlay's users need no port mapping"},
 	{"github.com/pires/go-proxyproto", "cmd/weft", "overlay's users need no PROXY headers: their conns know the peer"},
+	{"github.com/prometheus/client_golang", "metrics", "who runs a node or a relay need not have a metrics stack; programs hand metrics.Handler to theirs"},
 	{"github.com/spf13/cobra", "cmd/weft", "libraries take a Config, only the command has flags"},
 	{"go.yaml.in/yaml", "cmd/weft", "libraries take a Config, only the command reads files with settings"},
 }
