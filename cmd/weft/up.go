@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/weftnet/weft/cmd/weft/internal/diag"
 	"github.com/weftnet/weft/cmd/weft/internal/localapi"
 	"github.com/weftnet/weft/cmd/weft/internal/tunnel"
 	"github.com/weftnet/weft/overlay"
@@ -19,7 +20,7 @@ type upCommand struct {
 	forwards
 	metricsServer
 	socket, linkAddr string
-	asJSON           bool
+	asJSON, noDoctor bool
 }
 
 func newUp() *cobra.Command {
@@ -36,6 +37,9 @@ network that its flags and environment tell of is the node's, or if they tell of
 none. With several nodes up, --socket says which. The socket is readable by this
 user only, and in a directory that nobody else may enter.
 
+Other nodes may ask it for its view of the way between them (weft doctor) and measure
+how fast that is (weft bench), on port 49151; --allow says which, --no-doctor none.
+
 It can forward ports and be a proxy itself: see weft forward for -L and -R.`,
 		Example: `  weft up --name laptop --state ~/.weft
   weft up --name laptop -L 2222=kv-1:22 -L 1080 -R 80=127.0.0.1:8080
@@ -47,6 +51,7 @@ It can forward ports and be a proxy itself: see weft forward for -L and -R.`,
 	f := cmd.Flags()
 	f.StringVar(&u.socket, "socket", "", "`file` for the socket, in a directory that is this user's alone ("+envSocket+"); without it, other commands find the node by its network")
 	f.StringVar(&u.linkAddr, "link-addr", "", "`address` at which peers whose UDP is blocked reach this node over TCP, such as :4000; open it in the firewall")
+	f.BoolVar(&u.noDoctor, "no-doctor", false, "answer neither weft doctor nor weft bench of other nodes")
 	f.BoolVar(&u.asJSON, "json", false, "print where the node and its forwards are as JSON, one object a line")
 	u.metricsFlags(cmd)
 	u.specFlags(cmd)
@@ -93,6 +98,7 @@ func (u *upCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer group.Close()
+	defer u.serveDiag(cmd, node, forwarding.Allow, cfg.Logger)()
 	api := localapi.NewServer(node, cfg.Logger)
 	defer api.Close()
 	socket, err := serveSocket(node, u.socket, func() report {
@@ -117,6 +123,20 @@ func (u *upCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	return untilStopped(cmd.Context(), group)
+}
+
+// serveDiag answers weft doctor and weft bench, unless that is not wanted, until stop
+// is called. That it does not work is no reason not to run the node.
+func (u *upCommand) serveDiag(cmd *cobra.Command, node *overlay.Node, allow *overlay.Rule, log logrus.FieldLogger) (stop func()) {
+	if u.noDoctor {
+		return func() {}
+	}
+	s, err := diag.Serve(cmd.Context(), diag.Config{Node: node, Allow: allow, Version: version(), Logger: log})
+	if err != nil {
+		log.WithError(err).Warn("weft doctor and weft bench of other nodes get no answer")
+		return func() {}
+	}
+	return func() { _ = s.Close() }
 }
 
 // announce prints who is up, and where.
