@@ -120,7 +120,7 @@ func TestARelayRepeatsOldRecords(t *testing.T) {
 		tape := o.evil.transport.heard()
 		o.at(key.ID(), o.two)
 		o.near.withstand(assault{play: func(ctx context.Context) {
-			for range 50 {
+			for range 10 {
 				for _, msg := range tape {
 					o.evil.transport.Broadcast(msg)
 				}
@@ -158,7 +158,7 @@ func TestTheHighestVersionIsClaimed(t *testing.T) {
 // A relay invents nodes, thousands of them, with keys and signatures. The directories
 // hold as many as they may, and those that are known stay.
 func TestARelayInventsNodes(t *testing.T) {
-	const records, invented, each = 150, 600, 1000
+	const records, invented, each = 100, 300, 1000
 	inTown(t, records, func(o *town) {
 		o.evil.transport.deaf.Store(true)
 		o.near.withstand(assault{
@@ -227,7 +227,7 @@ func TestARelaySendsHugeMessages(t *testing.T) {
 // A relay invents nodes that it says are attached to another: that one refutes them,
 // everywhere.
 func TestARelayInventsNodesOfAnother(t *testing.T) {
-	const invented = 300
+	const invented = 150
 	inTown(t, 0, func(o *town) {
 		known := o.dirs[1].Stats().Attached
 		o.near.withstand(assault{play: func(context.Context) { o.invent(o.one, invented) }})
@@ -253,7 +253,7 @@ func TestARelayEchoesTheGossip(t *testing.T) {
 			msg := claim{key: late.Key(), relay: o.one.ID(), epoch: 1, seq: 1, signature: make([]byte, 64)}.append(items())
 			for ctx.Err() == nil {
 				o.evil.transport.Transport.Broadcast(msg)
-				time.Sleep(5 * time.Millisecond)
+				time.Sleep(20 * time.Millisecond)
 			}
 		}})
 		o.evil.transport.repeat(false)
@@ -288,7 +288,7 @@ func TestARelayLiesAboutItsAddresses(t *testing.T) {
 			for seq := uint64(0); ctx.Err() == nil; seq++ {
 				addr := targets[seq%uint64(len(targets))]
 				evil.transport.Broadcast(w.ownRecord(items(), evil, math.MaxInt64, seq, addr))
-				time.Sleep(10 * time.Millisecond)
+				time.Sleep(100 * time.Millisecond)
 			}
 		}})
 		w.mu.Lock()
