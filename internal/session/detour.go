@@ -14,14 +14,14 @@ const (
 	detourAfter = 3 * time.Second
 	// detourProbes is how many probes must have been sent by then.
 	detourProbes = 3
-	// seekProbes is how many probes of a handshake the first way has for itself, some
-	// 3 s; then they take turns on all ways.
-	seekProbes = 2
 	// followAfter is the same for the way on which packets of the peer come, which
 	// is known to lead somewhere; three probe timeouts, if that is longer.
 	followAfter = 500 * time.Millisecond
 	// followEvery is how often a session looks on which way they come.
 	followEvery = 200 * time.Millisecond
+	// seekProbes is how many probes of a handshake the first way has for itself, some
+	// 3 s; then they take turns on all ways.
+	seekProbes = 2
 )
 
 // A Detourer is a route with several ways to the peer, such as over one of two
