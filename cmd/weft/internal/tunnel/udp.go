@@ -77,11 +77,20 @@ func (f *forward) openUDP(ctx context.Context) error {
 			_, err := conn.WriteTo(b, to)
 			return err
 		},
-		dial:   func(ctx context.Context) (net.Conn, error) { return f.cfg.Dial(ctx, "udp", f.spec.Target) },
+		dial:   f.dialUDP,
 		admits: func(from overlay.Addr) bool { return allowed == nil || allowed[from.Node] },
 	}
 	f.serve = t.run
 	return nil
+}
+
+// dialUDP reaches the target of a remote forward.
+func (f *forward) dialUDP(ctx context.Context) (net.Conn, error) {
+	conn, err := f.cfg.Dial(ctx, "udp", f.spec.Target)
+	if u, ok := conn.(*net.UDPConn); ok {
+		_ = u.SetReadBuffer(socketBuffer)
+	}
+	return conn, err
 }
 
 // nodesOf is who a rule allows, as far as a packet shows: by ID. Nil: everybody.
