@@ -11,7 +11,7 @@ BIN := $(TMP)/bin
 GO  ?= go
 
 # Everything under a go.mod of its own, so that nothing of it enters users' go.sum.
-MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod examples/go.mod integration/go.mod overlay/grpcauth/go.mod))
+MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod examples/go.mod integration/go.mod overlay/grpcauth/go.mod overlay/otelweft/go.mod))
 
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
