@@ -111,7 +111,7 @@ func (d *doctorCommand) visit(ctx context.Context, node *host, target string) (*
 		for _, p := range d.ports {
 			v.Ports = append(v.Ports, checkup.Port{Port: uint16(p), Err: d.knock(ctx, node, target, p)}) //nolint:gosec // run has checked it
 		}
-		if err := d.awaitDirect(ctx, node, v); err != nil {
+		if err := awaitDirect(ctx, node, result.Peer.ID, d.direct, func(p peerReport) { notePaths(v, p) }); err != nil {
 			return nil, err
 		}
 		view, cancel := context.WithTimeout(ctx, d.timeout)
@@ -149,10 +149,10 @@ func (d *doctorCommand) knock(ctx context.Context, node *host, target string, po
 	return conn.Close()
 }
 
-// awaitDirect waits until packets to the node take a direct path, or that has taken
-// too long, and notes the paths.
-func (d *doctorCommand) awaitDirect(ctx context.Context, node *host, v *checkup.Visit) error {
-	patience := time.NewTimer(d.direct)
+// awaitDirect waits until packets to a peer take a direct path, or that has taken too
+// long, and tells note what there is meanwhile.
+func awaitDirect(ctx context.Context, node *host, id overlay.NodeID, atMost time.Duration, note func(peerReport)) error {
+	patience := time.NewTimer(atMost)
 	defer patience.Stop()
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
@@ -161,9 +161,9 @@ func (d *doctorCommand) awaitDirect(ctx context.Context, node *host, v *checkup.
 		if err != nil {
 			return err
 		}
-		if i := slices.IndexFunc(r.Peers, func(p peerReport) bool { return p.Node == v.Ping.Node }); i >= 0 {
-			notePaths(v, r.Peers[i])
-			if v.NotDirect == "" {
+		if i := slices.IndexFunc(r.Peers, func(p peerReport) bool { return p.Node == id.String() }); i >= 0 {
+			note(r.Peers[i])
+			if r.Peers[i].NotDirect == "" {
 				return nil
 			}
 		}

@@ -76,6 +76,8 @@ var owners = []struct {
 	{"github.com/pires/go-proxyproto", "cmd/weft", "overlay's users need no PROXY headers: their conns know the peer"},
 	{"github.com/prometheus/client_golang", "metrics", "who runs a node or a relay need not have a metrics stack; programs hand metrics.Handler to theirs"},
 	{"github.com/spf13/cobra", "cmd/weft", "libraries take a Config, only the command has flags"},
+	{"github.com/schollz/progressbar", "cmd/weft", "libraries draw nothing"},
+	{"golang.org/x/term", "cmd/weft", "libraries know nothing of terminals"},
 	{"go.yaml.in/yaml", "cmd/weft", "libraries take a Config, only the command reads files with settings"},
 }
 
