@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weftnet/weft/overlay"
 )
 
 // An sshServer is OpenSSH with a host key and a user's key of its own.
@@ -94,12 +96,17 @@ func TestOpenSSHThroughAForward(t *testing.T) {
 	data := make([]byte, 8<<20)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
 	sum := sha256.Sum256(data)
-	for name, way := range map[string][]string{
-		"forward":      {"-p", portOf(t, through), "127.0.0.1"},
-		"ProxyCommand": {"-o", "ProxyCommand=" + binary + " forward --to stdin %h:%p", "-p", "1000", "kv-1"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			env := s.environ(s.vars...)
+	command := []string{"-o", "ProxyCommand=" + binary + " forward --to stdin %h:%p", "-p", "1000", "kv-1"}
+	for _, x := range []struct {
+		name string
+		way  []string
+	}{{"forward", []string{"-p", portOf(t, through), "127.0.0.1"}}, {"ProxyCommand", command}, {"node that is up", command}} {
+		t.Run(x.name, func(t *testing.T) {
+			env, way := s.environ(s.vars...), x.way
+			if x.name == "node that is up" { // and so needs to know no relay
+				s.weftWith(s.vars, "up", "--name", "laptop").expect(s.ctx, "up")
+				env = append(env, overlay.EnvRelays+"=")
+			}
 			if out := s.ssh(data, env, way, "sha256sum"); !strings.HasPrefix(out, hex.EncodeToString(sum[:])) {
 				t.Errorf("what arrived has the sum %s", out)
 			}
