@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weftnet/weft/internal/control"
 	"github.com/weftnet/weft/internal/identity"
@@ -72,11 +73,12 @@ func (d Dialer) dial(ctx context.Context, n *Node, addr string) (net.Conn, error
 	}
 	defer stop()
 	opts := stream.OpenOptions{EarlyData: d.EarlyData}
-	failed := new(DialError)
+	began, failed := time.Now(), new(DialError)
 	for range maxAttempts {
 		attempt := Attempt{Target: target.String()}
 		c, err := n.attempt(ctx, target, port, opts, &attempt)
 		if err == nil {
+			n.dialled(addr, began, c, attempt.Path, failed)
 			return c, nil
 		}
 		attempt.Err = explain(err)
@@ -85,6 +87,7 @@ func (d Dialer) dial(ctx context.Context, n *Node, addr string) (net.Conn, error
 			break
 		}
 	}
+	n.dialled(addr, began, nil, "", failed)
 	return nil, dialError(addr, failed)
 }
 

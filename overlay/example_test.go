@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/weftnet/weft/overlay"
@@ -198,4 +199,25 @@ func ExampleNode_ListenPacket() {
 	}
 	fmt.Printf("%s\n", b[:n])
 	// Output: five o'clock
+}
+
+// A node's page on a loopback address, for who runs the program alone.
+func ExampleDebugHandler() {
+	node, err := overlay.New(overlay.Config{Open: true, NoDirect: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer node.Close()
+	mux := http.NewServeMux()
+	mux.Handle("/debug/weft/", http.StripPrefix("/debug/weft", overlay.DebugHandler(node)))
+
+	server := httptest.NewServer(mux) // or http.ListenAndServe("127.0.0.1:6060", mux)
+	defer server.Close()
+	resp, err := http.Get(server.URL + "/debug/weft/")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status, resp.Header.Get("Content-Type"))
+	// Output: 200 OK text/html; charset=utf-8
 }

@@ -265,6 +265,14 @@ type LANPeer struct {
 	Addrs []netip.AddrPort // of its UDP socket, at most 8
 }
 
+// near returns a node that is on the LAN, as far as this one knows.
+func (l *lanNodes) near(id NodeID) (p lan.Peer, ok bool) {
+	if l == nil {
+		return p, false
+	}
+	return l.Peer(id)
+}
+
 // status returns what is known of the LAN, by ID.
 func (l *lanNodes) status() (out []LANPeer) {
 	if l == nil {

@@ -45,6 +45,7 @@ type Node struct {
 	events      *teller
 	ports       *listener.Table
 	packets     *packetTable
+	dials       dialReports
 	refused     atomic.Uint64 // requests that cfg.Allow did not allow
 	refusals    *rate.Limiter // of log entries about requests that rules do not allow
 	dialCount   dialCount
@@ -201,6 +202,7 @@ func (n *Node) hello() link.Hello {
 func (n *Node) RelayHost() relayhost.Parts {
 	return relayhost.Parts{
 		Switch: n.sw, Endpoint: n.ep, Credentials: n.credentials, Hooks: n.hooks, Dial: n.cfg.linkDialer(n.hello().FromRelay()), Logger: n.log,
+		Page: n.pageSource(),
 	}
 }
 

@@ -2,14 +2,28 @@ package overlay
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/weftnet/weft/internal/session"
 	"github.com/weftnet/weft/internal/udp"
 )
 
+// A PathKind is what sort of way to a peer a path is. There may be more kinds one day.
+type PathKind string
+
+// The kinds of paths.
+const (
+	PathRelay PathKind = "relay" // over a relay
+	PathLink  PathKind = "link"  // a link with the peer itself, such as a TCP connection
+	PathUDP   PathKind = "udp"   // UDP packets to the peer itself
+	PathLAN   PathKind = "lan"   // the same, to an address at which the peer announces itself on the LAN
+)
+
 // A PathStatus is the state of one way to a peer.
 type PathStatus struct {
+	Kind        PathKind
 	Path        string // in words, such as "relay relay.example.org:9999" or "udp 192.0.2.7:4000"
 	Direct      bool   // no relay in between
 	Active      bool   // packets to the peer take it
@@ -96,7 +110,7 @@ func (n *Node) pathsOf(s *session.Session) (paths []PathStatus, notDirect string
 	inUse, slower := false, ""
 	for _, st := range s.Paths() {
 		p := PathStatus{
-			Path: st.Path.String(), Direct: isDirect(st.Path), Active: st.Active, State: st.State.String(), Since: st.Since,
+			Kind: n.kindOf(s.Peer().ID, st.Path), Path: st.Path.String(), Direct: isDirect(st.Path), Active: st.Active, State: st.State.String(), Since: st.Since,
 			RTT: st.RTT, MinRTT: st.MinRTT,
 			PacketsSent: st.Sent, PacketsLost: st.Lost,
 			BytesSent: st.Out, BytesReceived: st.In,
@@ -124,6 +138,23 @@ func (n *Node) pathsOf(s *session.Session) (paths []PathStatus, notDirect string
 	}
 	return paths, notDirect
 }
+
+// kindOf says what sort of way to a peer a path is.
+func (n *Node) kindOf(peer NodeID, p session.Path) PathKind {
+	if f, ok := p.(*udp.Flow); ok {
+		if near, ok := n.lan.near(peer); ok && slices.Contains(near.Addrs, f.Addr()) {
+			return PathLAN
+		}
+		return PathUDP
+	}
+	if isDirect(p) && !strings.HasPrefix(p.String(), relayPrefix) {
+		return PathLink
+	}
+	return PathRelay
+}
+
+// relayPrefix is how the names begin of paths over a relay, before its address.
+const relayPrefix = "relay "
 
 // isDirect reports whether a path leads to the peer itself.
 func isDirect(p session.Path) bool {

@@ -44,6 +44,8 @@ type Status struct {
 	NotAllowed   uint64 // refused: by Config.Allow or ListenConfig.Allow
 	ShuttingDown uint64 // refused: the node was leaving
 
+	RecentDials []DialReport // newest first, at most MaxRecentDials
+
 	// PacketsDropped counts packets of ListenPacket and DialPacket that were
 	// received for nobody or from somebody who is not allowed, or that found a
 	// queue full.
@@ -97,8 +99,12 @@ type PeerStatus struct {
 // Peers returns the peers with which there is a session, relays included,
 // ordered by ID.
 func (n *Node) Peers() iter.Seq[PeerStatus] {
+	return func(yield func(PeerStatus) bool) { n.peersOf(n.ep.Sessions())(yield) }
+}
+
+// peersOf is Peers for some sessions, in a slice that nobody else has.
+func (n *Node) peersOf(sessions []*session.Session) iter.Seq[PeerStatus] {
 	return func(yield func(PeerStatus) bool) {
-		sessions := n.ep.Sessions()
 		slices.SortStableFunc(sessions, func(a, b *session.Session) int {
 			return cmp.Compare(a.Peer().ID, b.Peer().ID)
 		})
@@ -127,12 +133,15 @@ func (n *Node) peerStatus(s *session.Session) PeerStatus {
 }
 
 // Status returns a snapshot.
-func (n *Node) Status() Status {
+func (n *Node) Status() Status { return n.statusOf(n.ep.Sessions()) }
+
+// statusOf is Status with the peers of some sessions.
+func (n *Node) statusOf(sessions []*session.Session) Status {
 	st := Status{
 		ID: n.ID(), Key: n.Key(), Name: n.Name(),
 		Network: n.credentials.Network().Name(), AlsoAccepted: len(n.credentials.Network().Accepted()),
 		Layer: n.layer.Name(),
-		Peers: slices.Collect(n.Peers()),
+		Peers: slices.Collect(n.peersOf(sessions)),
 	}
 	st.Invite = n.inviteStatus()
 	st.Ports = n.ports.Ports()
@@ -147,6 +156,7 @@ func (n *Node) Status() Status {
 	h := n.ep.Handshakes()
 	st.HandshakesRefused = h.RefusedFull + h.RefusedNode + h.RefusedAddress
 	st.Totals, st.Dials = n.sessionTotals(), n.dialCount.totals()
+	st.RecentDials = n.dials.recent()
 	st.LearnedRelays = len(n.uplinks.Known())
 	st.EventsDropped = n.events.dropped.Load()
 	for _, u := range n.uplinks.Status() {

@@ -150,6 +150,7 @@ func (r *relay) part(m *member) {
 	if m.port.Trusted() {
 		r.leftLocked(m.port, m.id)
 	}
+	r.rememberLocked(m)
 	r.detach(m)
 }
 

@@ -62,6 +62,7 @@ type relay struct {
 	consoles map[*session.Session]*console
 	trunks   map[identity.NodeID][]trunk // links to other relays, oldest first
 	learned  map[identity.NodeID]*peer   // of relays known from the backbone
+	overs    map[identity.NodeID]over    // of nodes whose links have ended
 
 	peers  []*peer  // of Server.Peers
 	others []*relay // of Server.Others
@@ -122,6 +123,7 @@ func newRelay(s *Server) *relay {
 		consoles: make(map[*session.Session]*console),
 		trunks:   make(map[identity.NodeID][]trunk),
 		learned:  make(map[identity.NodeID]*peer),
+		overs:    make(map[identity.NodeID]over),
 	}
 	r.links.shared, r.mesh.shared = s.Proxies, s.Proxies
 	r.web = newWeb(r, s)

@@ -112,7 +112,7 @@ func runForwards(cmd *cobra.Command, g *guest, o *forwards, specs []tunnel.Spec,
 	}
 	defer group.Close()
 	if node.own != nil {
-		defer openSocketWith(node.own, node.log, group.Status)()
+		defer openSocketWith(node.own, node.log, func(r *report) { r.Forwards = group.Status() })()
 	}
 	if err := node.WaitReady(cmd.Context()); err != nil {
 		if cmd.Context().Err() != nil {

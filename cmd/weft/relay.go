@@ -25,6 +25,7 @@ const defaultGrace = 10 * time.Second
 // A relayCommand is the command line of weft relay.
 type relayCommand struct {
 	membership
+	statusPage
 	listen, addrFile string
 	grace            time.Duration
 	allow            []string            // who is served
@@ -52,6 +53,9 @@ that in ~/.local/state/weft-relay.
 The port takes everything: links as tcp://, as ws:// and, with a web server in
 front that has a certificate and passes /link on, as wss://; health and metrics
 over HTTP (/healthz, /readyz, /metrics); STUN on UDP.
+
+A web page shows what the relay is doing: weft status tells its address, with a
+token. With --status-addr it is elsewhere, on loopback for all of this machine.
 
 SIGTERM and SIGINT end it: the nodes are told, and have some time to go to
 another relay. A second signal ends it at once.
@@ -87,6 +91,7 @@ networks apart. Other relays are the --peer of all networks that they serve.
 	f.IntVar(&r.server.BytesPerSecond, "bytes-per-second", 0, "how many bytes are forwarded for each node (default no limit)")
 	f.IntVar(&r.server.PacketsPerSecond, "packets-per-second", 0, "how many packets are forwarded for each node (default no limit)")
 	f.IntVar(&r.server.MaxLearnedPeers, "max-learned-peers", 0, fmt.Sprintf("how many relays are dialled that others tell of (default %d, negative: none)", relay.DefaultMaxLearnedPeers))
+	r.statusFlag(cmd)
 	r.alsoFlag(cmd)
 	r.nameFlag(cmd)
 	r.flags(cmd)
@@ -118,7 +123,7 @@ func (r *relayCommand) check(cmd *cobra.Command) error {
 	if r.server.MetricsFrom, err = parsePrefixes(r.metrics); err != nil {
 		return usage(cmd, fmt.Errorf("who may read the metrics? %w", err))
 	}
-	return nil
+	return r.checkStatus(cmd)
 }
 
 func (r *relayCommand) run(cmd *cobra.Command) error {
@@ -145,7 +150,7 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer node.Close()
-	defer openSocket(node, cfg.Logger)()
+	defer openSocketWith(node, cfg.Logger, func(p *report) { p.StatusPage = r.address() })()
 	ln, pc, err := listenPort(cmd.Context(), r.listen, cfg.Logger)
 	if err != nil {
 		return err
@@ -179,7 +184,20 @@ func (r *relayCommand) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return r.serve(cmd.Context(), node, others, ln, pc, cfg.Logger)
+	return r.serveWithPage(cmd, node, others, ln, pc, cfg.Logger)
+}
+
+// serveWithPage serves, and shows the status page meanwhile.
+func (r *relayCommand) serveWithPage(cmd *cobra.Command, node *overlay.Node, others []*alsoServed, ln net.Listener, pc net.PacketConn, log logrus.FieldLogger) error {
+	stopPage, err := r.serveStatus(cmd.Context(), r.server.DebugHandler(), log)
+	if err != nil {
+		return err
+	}
+	defer stopPage()
+	if err := r.announcePage(cmd.OutOrStdout()); err != nil {
+		return err
+	}
+	return r.serve(cmd.Context(), node, others, ln, pc, log)
 }
 
 // serve serves until ctx ends, and lets the nodes leave.

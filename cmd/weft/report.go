@@ -26,6 +26,8 @@ type report struct {
 	Up        bool   `json:"up,omitempty"`         // other commands may use the node
 	NetworkID string `json:"network_id,omitempty"` // of a node that is up
 
+	StatusPage string `json:"status_page,omitempty"` // its address, with the token if it needs one
+
 	AlsoAccepted int `json:"also_accepted,omitempty"` // CAs besides the own one, while the secret is replaced
 
 	LAN    []string      `json:"lan,omitempty"`    // IDs of nodes that announce themselves on the LAN

@@ -15,7 +15,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/weftnet/weft/cmd/weft/internal/tunnel"
 	"github.com/weftnet/weft/overlay"
 )
 
@@ -62,14 +61,14 @@ type socket struct {
 // openSocket lets weft status ask a node that runs in this process, until stop
 // is called. That it does not work is no reason not to run the node.
 func openSocket(node *overlay.Node, log logrus.FieldLogger) (stop func()) {
-	return openSocketWith(node, log, func() []tunnel.Status { return nil })
+	return openSocketWith(node, log, func(*report) {})
 }
 
-// openSocketWith is openSocket for a node with forwards.
-func openSocketWith(node *overlay.Node, log logrus.FieldLogger, forwards func() []tunnel.Status) (stop func()) {
+// openSocketWith is openSocket for a node about which there is more to tell.
+func openSocketWith(node *overlay.Node, log logrus.FieldLogger, more func(*report)) (stop func()) {
 	s, err := serveSocket(node, "", func() report {
 		r := newReport(node.Status())
-		r.Forwards = forwards()
+		more(&r)
 		return r
 	}, nil)
 	if err != nil {

@@ -92,6 +92,9 @@ func (r report) write(w io.Writer) {
 	if r.AlsoAccepted > 0 {
 		fmt.Fprintf(w, "accepts members by other secrets of the network: %d\n", r.AlsoAccepted)
 	}
+	if r.StatusPage != "" {
+		fmt.Fprintf(w, "status page %s\n", r.StatusPage)
+	}
 	if len(r.Ports) > 0 {
 		fmt.Fprintf(w, "listens on port %s\n", strings.Trim(fmt.Sprint(r.Ports), "[]"))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -19,6 +20,7 @@ type upCommand struct {
 	membership
 	forwards
 	metricsServer
+	statusPage
 	socket, linkAddr string
 	asJSON, noDoctor bool
 }
@@ -40,6 +42,10 @@ user only, and in a directory that nobody else may enter.
 Other nodes may ask it for its view of the way between them (weft doctor) and measure
 how fast that is (weft bench), on port 49151; --allow says which, --no-doctor none.
 
+A web page shows what the node is doing, to this user: weft status tells its
+address, with a token. --status-addr puts it elsewhere; on loopback everybody
+on this machine can read it then.
+
 It can forward ports and be a proxy itself: see weft forward for -L and -R.`,
 		Example: `  weft up --name laptop --state ~/.weft
   weft up --name laptop -L 2222=kv-1:22 -L 1080 -R 80=127.0.0.1:8080
@@ -54,6 +60,7 @@ It can forward ports and be a proxy itself: see weft forward for -L and -R.`,
 	f.BoolVar(&u.noDoctor, "no-doctor", false, "answer neither weft doctor nor weft bench of other nodes")
 	f.BoolVar(&u.asJSON, "json", false, "print where the node and its forwards are as JSON, one object a line")
 	u.metricsFlags(cmd)
+	u.statusFlag(cmd)
 	u.specFlags(cmd)
 	u.nameFlag(cmd)
 	u.relayFlag(cmd)
@@ -62,6 +69,9 @@ It can forward ports and be a proxy itself: see weft forward for -L and -R.`,
 }
 
 func (u *upCommand) run(cmd *cobra.Command) error {
+	if err := u.checkStatus(cmd); err != nil {
+		return err
+	}
 	specs, err := u.specs(cmd)
 	if err != nil {
 		return err
@@ -99,11 +109,21 @@ func (u *upCommand) run(cmd *cobra.Command) error {
 	}
 	defer group.Close()
 	defer u.serveDiag(cmd, node, forwarding.Allow, cfg.Logger)()
+	stopPage, err := u.serveStatus(cmd.Context(), overlay.DebugHandler(node), cfg.Logger)
+	if err != nil {
+		return err
+	}
+	defer stopPage()
+	return u.serve(cmd, node, cfg, networkID, group)
+}
+
+// serve lets other commands use the node until it is told to stop.
+func (u *upCommand) serve(cmd *cobra.Command, node *overlay.Node, cfg overlay.Config, networkID string, group *tunnel.Group) error {
 	api := localapi.NewServer(node, cfg.Logger)
 	defer api.Close()
 	socket, err := serveSocket(node, u.socket, func() report {
 		r := newReport(node.Status())
-		r.Up, r.NetworkID, r.Forwards = true, networkID, group.Status()
+		r.Up, r.NetworkID, r.Forwards, r.StatusPage = true, networkID, group.Status(), u.address()
 		return r
 	}, sameNetwork(cfg, api))
 	if err != nil {
@@ -116,10 +136,8 @@ func (u *upCommand) run(cmd *cobra.Command) error {
 		}
 		return err
 	}
-	if err := u.announce(cmd, node, socket.file); err != nil {
-		return err
-	}
-	if err := announceForwards(cmd.OutOrStdout(), group.Status(), u.asJSON); err != nil {
+	err = errors.Join(u.announce(cmd, node, socket.file), announceForwards(cmd.OutOrStdout(), group.Status(), u.asJSON))
+	if err != nil {
 		return err
 	}
 	return untilStopped(cmd.Context(), group)
@@ -144,12 +162,13 @@ func (u *upCommand) announce(cmd *cobra.Command, node *overlay.Node, socket stri
 	st := node.Status()
 	if u.asJSON {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
-			Node    string `json:"node"`
-			Name    string `json:"name,omitempty"`
-			Network string `json:"network"`
-			Socket  string `json:"socket"`
-		}{st.ID.String(), st.Name, st.Network, socket})
+			Node       string `json:"node"`
+			Name       string `json:"name,omitempty"`
+			Network    string `json:"network"`
+			Socket     string `json:"socket"`
+			StatusPage string `json:"status_page,omitempty"`
+		}{st.ID.String(), st.Name, st.Network, socket, u.address()})
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "up as %s, network %s, socket %s\n", named(st.ID.String(), st.Name), st.Network, socket)
-	return err
+	return errors.Join(err, u.announcePage(cmd.OutOrStdout()))
 }

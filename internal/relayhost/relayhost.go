@@ -13,11 +13,12 @@ import (
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/link"
 	"github.com/weftnet/weft/internal/session"
+	"github.com/weftnet/weft/internal/statuspage"
 	"github.com/weftnet/weft/internal/switchboard"
 )
 
 // Parts are what a relay needs of the node that it runs on. All are required,
-// but Dial only by a relay that has peers.
+// but Dial only by a relay that has peers, and Page by one that shows its page.
 type Parts struct {
 	Switch      *switchboard.Switch
 	Endpoint    *session.Endpoint
@@ -25,6 +26,7 @@ type Parts struct {
 	Hooks       *Hooks
 	Dial        link.Dial // reaches other relays, as the node reaches its own, with link.FlagMesh
 	Logger      logrus.FieldLogger
+	Page        statuspage.Source // about the node
 }
 
 // ErrLater is returned by a Watcher that says something to the node before it ends
