@@ -28,6 +28,11 @@ const (
 	// controlQueue is the same for AcceptControl: a node needs one, another relay
 	// two, and a node that is no relay never takes any.
 	controlQueue = 4
+	// maxSessions is how many sessions of one peer there are, so that it cannot
+	// have any number of windows and streams: the next ends the oldest. Two come
+	// about where both sides dial at once, more while some that nobody heard the
+	// end of have not timed out.
+	maxSessions = 8
 	// resetsPerSecond bounds the stateless resets that an endpoint sends.
 	resetsPerSecond = 100
 	// retiredLinger is how long a session that another one replaces stays

@@ -320,6 +320,10 @@ func (e *Endpoint) established(s *Session, instance uint64) {
 		s.retired = true
 	}
 	p.sessions = slices.Insert(p.sessions, min(preferred, len(p.sessions)), s)
+	if n := len(p.sessions); n > maxSessions {
+		oldest := p.sessions[n-1]
+		oldest.do(func(time.Time) { oldest.end(&ClosedError{Reason: "the peer has made many sessions since"}) })
+	}
 	close(p.up)
 	p.up = make(chan struct{})
 	e.mu.Unlock()
