@@ -131,3 +131,38 @@ func TestAMemberFloodsANode(t *testing.T) {
 		})
 	}
 }
+
+// A member makes one session after the other with a node, each with a conn that keeps
+// it from being idle. So many are kept as one has who dials and is dialled.
+func TestAMemberMakesManySessions(t *testing.T) {
+	const sessions, kept = 60, 8
+	for name, instance := range map[string]uint64{"as if it restarted": 0, "at once": 42} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				r := w.relay("relay", &relay.Server{})
+				victim := w.node("victim", overlay.Config{}, r)
+				w.serve(victim, nil)
+				b := w.bystanders(r).befriend(w, victim, r)
+				before, most := len(victim.RelayHost().Endpoint.Sessions()), 0
+				b.withstand(assault{
+					play: func(context.Context) {
+						m := w.rogue("mallory", r)
+						for range sessions {
+							m.dial(victim.ID(), wire.Params{Instance: instance, MaxStreams: 9}).say(openFrame(nil, 0))
+							time.Sleep(latency)
+							most = max(most, len(victim.RelayHost().Endpoint.Sessions())-before)
+						}
+					},
+					may: []cost{
+						{"sessions of a peer", kept, perSession},
+						{"the attacker's own sessions", sessions, perSession},
+						{"the attacker's own node", 1, perNode + perLink + perSimulatedConn},
+					},
+				})
+				if most > kept+1 { // the oldest may be just ending
+					w.Errorf("the victim had %d sessions with one peer", most)
+				}
+			})
+		})
+	}
+}

@@ -125,7 +125,7 @@ func (r *rogue) run() {
 }
 
 // begin says the first words of a session. Of p only what it says about windows
-// and streams counts. A stuck talk goes no further.
+// and streams, and its instance if there is one, counts. A stuck talk goes no further.
 func (r *rogue) begin(peer identity.NodeID, p wire.Params, stuck bool) *talk {
 	r.w.Helper()
 	t := &talk{
@@ -133,7 +133,10 @@ func (r *rogue) begin(peer identity.NodeID, p wire.Params, stuck bool) *talk {
 		up: make(chan struct{}), over: make(chan struct{}),
 	}
 	t.remote = t.orig
-	p.Src, p.Instance, p.Layer = t.local, rand.Uint64(), "native"
+	p.Src, p.Layer = t.local, "native"
+	if p.Instance == 0 {
+		p.Instance = rand.Uint64()
+	}
 	p.MaxDatagram, p.MaxAckDelay = frame.MaxPacket, 25*time.Millisecond
 	var err error
 	t.hs, err = handshake.Client(r.w.Context(), handshake.Config{Credentials: r.creds, Params: p.Append(nil)})
