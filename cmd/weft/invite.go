@@ -201,11 +201,12 @@ func authorities(n *identity.Network) string {
 	if n.Open() {
 		return ""
 	}
-	text := "ca        " + n.CA() + "\n"
+	var text strings.Builder
+	text.WriteString("ca        " + n.CA() + "\n")
 	for _, ca := range n.Accepted() {
-		text += "accepts   " + ca + "\n"
+		text.WriteString("accepts   " + ca + "\n")
 	}
-	return text
+	return text.String()
 }
 
 // relaysLine says which relays the environment names, if any.

@@ -140,7 +140,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 			"a relay's token": forRelay, "what is said": confidence,
 			"a secret that is too short": short, "a secret with a space": padded[1:],
 		}
-		for _, line := range strings.Fields(string(private) + keyLog.String()) {
+		for line := range strings.FieldsSeq(string(private) + keyLog.String()) {
 			if len(line) >= 40 && !strings.Contains(line, owner.Key().String()) {
 				wanted["a key, "+line[:4]+"…"] = line
 			}
