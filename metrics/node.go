@@ -87,27 +87,21 @@ func eachRelay(value func(*overlay.RelayStatus) (float64, bool)) func(*nodeState
 	}
 }
 
-// The values of the label path.
-const (
-	pathRelay = "relay" // over a relay
-	pathLink  = "link"  // a link between the two nodes, over TCP
-	pathUDP   = "udp"   // datagrams between the two nodes
-	pathNone  = "none"  // none at the moment
-)
+// pathNone is the label path of peers to which there is no way at the moment.
+const pathNone = "none"
 
-var allPaths = []string{pathRelay, pathLink, pathUDP, pathNone}
+// allPaths are the values of the label path.
+var allPaths = []string{string(overlay.PathRelay), string(overlay.PathLink), string(overlay.PathUDP), string(overlay.PathLAN), pathNone}
 
 // pathOf says which kind of path packets to a peer take.
 func pathOf(p *overlay.PeerStatus) string {
 	for _, w := range p.Paths {
-		switch kind, _, _ := strings.Cut(w.Path, " "); {
+		switch {
 		case !w.Active:
-		case kind == "udp":
-			return pathUDP
-		case kind == "relay":
-			return pathRelay
-		case w.Direct:
-			return pathLink
+		case w.Kind == overlay.PathRelay && !strings.HasPrefix(w.Path, "relay "): // no relay to go over
+			return pathNone
+		default:
+			return string(w.Kind)
 		}
 	}
 	return pathNone

@@ -16,7 +16,7 @@ var nodeFamilies = append(append([]family[nodeState]{
 	gauge("weft_node_sessions", "Sessions with peers, those with relays included.", func(s *nodeState) int { return s.sessions }),
 	counter("weft_node_sessions_established_total", "Sessions that were established.", func(s *nodeState) uint64 { return s.Totals.Sessions }),
 	{
-		"weft_node_peers", "Peers with a session, relays in use left out, by the path that packets to them take: relay, link (TCP between the two nodes), udp, or none at the moment.",
+		"weft_node_peers", "Peers with a session, relays in use left out, by the path that packets to them take: relay, link (TCP between the two nodes), udp, lan (udp to an address at which the peer announces itself there), or none at the moment.",
 		prometheus.GaugeValue, []string{"path"}, countPaths,
 	},
 	gauge("weft_node_peers_other_ca", "Peers, relays included, that are members by another secret than the node's, while that is being replaced.", func(s *nodeState) (n int) {
@@ -60,7 +60,7 @@ var nodeFamilies = append(append([]family[nodeState]{
 
 // relayUseFamilies are about the relays that a node uses.
 var relayUseFamilies = []family[nodeState]{
-	gauge("weft_node_registered", "1 if the node is registered with a relay that is up, so that others find it; otherwise 0.", func(s *nodeState) float64 {
+	gauge("weft_node_registered", "1 if the node is registered with a relay that is up, so that others find it; otherwise 0, also if it has no relay configured.", func(s *nodeState) float64 {
 		_, ok := s.home()
 		return truth(ok)
 	}),

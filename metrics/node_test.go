@@ -12,10 +12,10 @@ import (
 )
 
 // via is a peer whose packets take a path.
-func via(id overlay.NodeID, path string, direct bool) overlay.PeerStatus {
+func via(id overlay.NodeID, kind overlay.PathKind, path string) overlay.PeerStatus {
 	return overlay.PeerStatus{
 		Peer:  overlay.Peer{ID: id},
-		Paths: []overlay.PathStatus{{Path: "relay other:1"}, {Path: path, Direct: direct, Active: true}},
+		Paths: []overlay.PathStatus{{Kind: overlay.PathRelay, Path: "relay other:1"}, {Kind: kind, Path: path, Active: true}},
 		RTT:   time.Duration(id) * time.Millisecond, Conns: 1,
 	}
 }
@@ -29,9 +29,10 @@ var someNode = overlay.Status{
 		{Addr: "bad\xff"}, // said twice
 	},
 	Peers: []overlay.PeerStatus{
-		via(1, "relay r:1", true),
-		via(3, "relay r:1", false), via(3, "relay s:1", false), // two sessions for a moment
-		via(4, "udp 192.0.2.1:4000", true), via(5, "tcp 192.0.2.1:4000", true), via(6, "no route", false), via(7, "udp 192.0.2.7:1", true),
+		via(1, overlay.PathRelay, "relay r:1"),
+		via(3, overlay.PathRelay, "relay r:1"), via(3, overlay.PathRelay, "relay s:1"), // two sessions for a moment
+		via(4, overlay.PathUDP, "udp 192.0.2.1:4000"), via(5, overlay.PathLink, "tcp 192.0.2.1:4000"), via(6, overlay.PathRelay, "no route"),
+		via(7, overlay.PathUDP, "udp 192.0.2.7:1"), via(8, overlay.PathLAN, "udp 192.168.0.1:1"),
 	},
 	UDP:    overlay.UDPStatus{Addr: netip.MustParseAddrPort("0.0.0.0:4000"), Mapping: "endpoint-independent", Filtering: "unknown"},
 	Invite: &overlay.InviteStatus{Expires: time.Unix(1_800_000_000, 0)},
@@ -48,11 +49,12 @@ func TestANodeInNumbers(t *testing.T) {
 		"weft_node_relay_up{network=weft,relay=s:1}":                                      1,
 		"weft_node_relay_up{network=weft,relay=bad\uFFFD}":                                0,
 		"weft_node_relay_rtt_seconds{network=weft,relay=r:1}":                             0.02,
-		"weft_node_sessions{network=weft}":                                                7,
-		"weft_node_conns{network=weft}":                                                   7,
+		"weft_node_sessions{network=weft}":                                                8,
+		"weft_node_conns{network=weft}":                                                   8,
 		"weft_node_peers{network=weft,path=relay}":                                        1,
 		"weft_node_peers{network=weft,path=udp}":                                          2,
 		"weft_node_peers{network=weft,path=link}":                                         1,
+		"weft_node_peers{network=weft,path=lan}":                                          1,
 		"weft_node_peers{network=weft,path=none}":                                         1,
 		"weft_node_nat_info{filtering=unknown,mapping=endpoint-independent,network=weft}": 1,
 		"weft_node_invite_expires_timestamp_seconds{network=weft}":                        1_800_000_000,
@@ -82,7 +84,7 @@ func TestSeriesOfANodeAreBounded(t *testing.T) {
 	st.Relays = make([]overlay.RelayStatus, 1)
 	before := count()
 	for i := range 1000 {
-		st.Peers = append(st.Peers, via(overlay.NodeID(i+1), "udp 192.0.2.1:1", true))
+		st.Peers = append(st.Peers, via(overlay.NodeID(i+1), overlay.PathUDP, "udp 192.0.2.1:1"))
 	}
 	if after := count(); after != before {
 		t.Errorf("%d series with 1000 peers, %d with none", after, before)

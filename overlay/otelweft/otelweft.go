@@ -10,7 +10,8 @@
 // A dial is a span "weft dial" of kind client, a child of the one in its context. It
 // lasts as long as the dial, and has an event for each way that was tried in vain, as
 // overlay.DialError lists them, if no way was found. An accepted conn is a span "weft
-// accept" of kind server and of no length, and the root of a trace of its own.
+// accept" of kind server and of no length, and the root of a trace of its own. Packet
+// conns make no spans.
 //
 // Spans stay in this process: nothing about them goes over the wire, neither to the peer
 // nor to relays, and so a dial and the accept at its other end are in two traces.
