@@ -25,7 +25,8 @@ import (
 // A Config says which network a node belongs to, who it is there and what its
 // limits are. Zero values are the defaults; a negative duration or limit is an
 // error unless the field says otherwise. A Config must not be modified after
-// New has it.
+// New has it. Its functions are called in the node's goroutines: one that panics
+// ends the program, since nothing is recovered.
 type Config struct {
 	// Network is the name of the network: 1 to 32 of a to z, 0 to 9 and dash.
 	// Nodes of networks with different names never meet. Empty: "weft", or what

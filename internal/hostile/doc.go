@@ -38,7 +38,8 @@
 //
 // A world gives attackers conns on which they send any bytes ([world.stream]), links that
 // nobody has proven to hold ([world.claim]), links of members on which they
-// send what they like ([world.send]), and the place on the way between a host and a
+// send what they like ([world.send]), members with code of their own for sessions
+// ([world.rogue]), and the place on the way between a host and a
 // relay ([world.onPath]). The endpoint and the switch of a member that went bad are in
 // its RelayHost. Then add a row to docs/security-tests.md; a test of internal/arch
 // checks that each test named there exists.
