@@ -8,21 +8,13 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/weftnet/weft/cmd/weft/internal/webpage"
 	"github.com/weftnet/weft/metrics"
 	"github.com/weftnet/weft/overlay"
-)
-
-// Limits of the HTTP server for metrics, which answers small requests at once.
-const (
-	metricsReadTimeout  = 5 * time.Second
-	metricsWriteTimeout = 30 * time.Second
-	metricsIdleTimeout  = 2 * time.Minute // longer than the time between two scrapes
-	metricsMaxHeader    = 16 << 10        // bytes
 )
 
 // A metricsServer is where a node's metrics are: the flags, and what they begin.
@@ -71,31 +63,16 @@ func (m *metricsServer) serveMetrics(cmd *cobra.Command, node *overlay.Node, log
 	if err != nil {
 		return nil, err
 	}
-	ln, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", m.addr)
+	s, err := webpage.Serve(cmd.Context(), webpage.Config{Handler: metricsPages(node, page), Addr: m.addr, Public: true, Logger: log})
 	if err != nil {
 		return nil, fmt.Errorf("no metrics: %w; choose another --metrics-addr", err)
 	}
-	server := &http.Server{
-		Handler:           metricsPages(node, page),
-		ReadHeaderTimeout: metricsReadTimeout,
-		ReadTimeout:       metricsReadTimeout,
-		WriteTimeout:      metricsWriteTimeout,
-		IdleTimeout:       metricsIdleTimeout,
-		MaxHeaderBytes:    metricsMaxHeader,
-	}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			log.WithError(err).Warn("no more metrics")
-		}
-	}()
-	log.Infof("metrics at http://%v/metrics", ln.Addr())
-	return func() {
-		_ = server.Close()
-		<-served
-	}, nil
+	log.Infof("metrics at %smetrics", s.URL())
+	return s.Close, nil
 }
+
+// errNotRegistered ends what /readyz says of each relay.
+var errNotRegistered = errors.New("others cannot find this node yet")
 
 // metricsPages serves a node's metrics and health.
 func metricsPages(node *overlay.Node, page http.Handler) http.Handler {
@@ -103,8 +80,8 @@ func metricsPages(node *overlay.Node, page http.Handler) http.Handler {
 	mux.Handle("GET /metrics", page)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		now, cancel := context.WithCancel(context.Background())
-		cancel() // it says how things are, and does not wait
+		now, cancel := context.WithCancelCause(context.Background())
+		cancel(errNotRegistered) // it says how things are, and does not wait
 		if err := node.WaitReady(now); err != nil {
 			answer(w, http.StatusServiceUnavailable, err.Error())
 			return

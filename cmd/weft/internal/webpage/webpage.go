@@ -1,5 +1,5 @@
 // Package webpage serves a page to the people of this machine, and to others only if they
-// have a token.
+// have a token or the page is for everybody.
 package webpage
 
 import (
@@ -38,8 +38,11 @@ type Config struct {
 	Handler http.Handler
 	Addr    string // host:port to listen on; with port 0 the system picks one
 	// Token asks for a token also on a loopback address, where everybody on the machine
-	// could read the page. On other addresses there always is one.
-	Token  bool
+	// could read the page. On other addresses there always is one, unless the page is Public.
+	Token bool
+	// Public asks nobody for a token. On a loopback address the page is for this machine
+	// all the same.
+	Public bool
 	Logger logrus.FieldLogger
 }
 
@@ -54,7 +57,7 @@ type Server struct {
 func Serve(ctx context.Context, cfg Config) (*Server, error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
-		return nil, fmt.Errorf("the status page has no place: %w", err)
+		return nil, fmt.Errorf("the page has no place: %w", err)
 	}
 	at, err := netip.ParseAddrPort(ln.Addr().String())
 	if err != nil {
@@ -63,7 +66,7 @@ func Serve(ctx context.Context, cfg Config) (*Server, error) {
 	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 	g := &guard{next: cfg.Handler, local: at.Addr().IsLoopback(), cookie: fmt.Sprintf("weft-page-%d", at.Port()), wrong: newWrongLimit()}
 	s := &Server{url: address(at), served: make(chan struct{})}
-	if cfg.Token || !g.local {
+	if !cfg.Public && (cfg.Token || !g.local) {
 		g.token = rand.Text()
 		s.url += "?" + url.Values{tokenParameter: {g.token}}.Encode()
 	}

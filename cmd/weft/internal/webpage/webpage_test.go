@@ -182,6 +182,21 @@ func TestOtherAddressesNeedAToken(t *testing.T) {
 	}
 }
 
+func TestAPublicPageNeedsNoToken(t *testing.T) {
+	s := serve(t, Config{Addr: "0.0.0.0:0", Public: true})
+	u, err := url.Parse(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp := get(t, "http://127.0.0.1:"+u.Port(), "any.example"); u.RawQuery != "" || resp.StatusCode != http.StatusOK {
+		t.Errorf("%s: status %s", u, resp.Status)
+	}
+	s = serve(t, Config{Addr: "127.0.0.1:0", Public: true})
+	if resp := get(t, s.URL(), "any.example"); resp.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("on loopback, by another name: status %s", resp.Status)
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	for at, want := range map[string]string{"127.0.0.1:80": "http://127.0.0.1:80/", "[::1]:8080": "http://[::1]:8080/"} {
 		if got := address(netip.MustParseAddrPort(at)); got != want {
