@@ -4,7 +4,8 @@
 
 const period = 1000; // between two questions, in milliseconds
 const patience = 5000; // with one answer
-const drawn = 40; // nodes in the graph; the tables have more
+const drawn = { wide: 40, narrow: 16 }; // nodes in the graph; the tables have more
+const tripsFor = { wide: 24, narrow: 10 }; // beyond so many nodes, names leave no room for round trips
 const kept = 600; // samples of traffic
 
 const kinds = {
@@ -151,6 +152,12 @@ function know(s) {
   }
 }
 
+// tripTo is the round trip to an attached node: of its link if that was idle for long enough to
+// be measured, else of the session.
+function tripTo(a) {
+  return a.rtt_ms || nodes.get(a.id)?.peer?.rtt_ms || 0;
+}
+
 function nameOf(id) {
   return nodes.get(id)?.names[0] || id;
 }
@@ -220,7 +227,7 @@ function drawTables(s, now) {
     table($("attached"), "Attached nodes", [
       { head: "Node", cell: (a) => who(a.id) },
       { head: "From", cell: (a) => a.addr },
-      { head: "Round trip", num: true, cell: (a) => trip(a.rtt_ms) },
+      { head: "Round trip", num: true, cell: (a) => trip(tripTo(a)) },
       { head: "Frames from it", num: true, cell: (a) => count(a.frames_from) },
       { head: "Frames to it", num: true, cell: (a) => count(a.frames_to) },
       { head: "For", num: true, cell: (a) => ago(a.since, now) },
@@ -244,7 +251,7 @@ function drawTables(s, now) {
   const peers = list(s.peers);
   table($("peers"), "Sessions", [
     { head: "Node", cell: (p) => who(p.id, list(p.roles).join(", ")) },
-    { head: "Path", cell: (p) => ({ kind: p.kind || "down", text: p.path, small: p.not_direct && !nodes.get(p.id).relay ? "not direct: " + p.not_direct : "" }) },
+    { head: "Path", wide: true, cell: (p) => ({ kind: p.kind || "down", text: p.path, small: p.not_direct && !nodes.get(p.id).relay ? "not direct: " + p.not_direct : "" }) },
     { head: "Round trip", num: true, cell: (p) => trip(p.rtt_ms) },
     { head: "Conns", num: true, cell: (p) => count(p.conns) },
     { head: "Sent", num: true, cell: (p) => bytes(p.bytes_sent) },
@@ -281,7 +288,7 @@ function drawHead(s) {
   const direct = list(s.peers).filter((p) => p.kind && p.kind !== "relay" && !nodes.get(p.id).relay).length;
   const h = s.relay;
   drawFacts($("facts"), h ? [
-    ["Attached nodes", count(h.nodes)], ["Other relays", `${list(h.relays).filter((r) => r.up).length} of ${list(h.relays).length} up`],
+    ["Attached nodes", count(h.nodes)], ["Other relays", list(h.relays).length ? `${list(h.relays).filter((r) => r.up).length} of ${list(h.relays).length} up` : "none"],
     ["Frames forwarded", count(h.frames)], ["Bytes forwarded", bytes(s.traffic.forwarded)], ["Frames throttled", count(h.throttled)],
     ["Other networks", list(h.networks).join(", ")],
   ] : [
@@ -296,9 +303,9 @@ function drawHead(s) {
 // ---- the graph ----
 
 // graphOf returns what the graph shows: nodes { key, id, label, sub, cls, arc } and edges { a, b, kind, rtt }.
-function graphOf(s) {
+function graphOf(s, size) {
   const g = { nodes: [{ key: s.node, id: s.node, label: s.name || s.node, cls: "self", what: "this node" }], edges: [], more: 0 };
-  const add = (n) => (g.nodes.length <= drawn ? g.nodes.push(n) : g.more++);
+  const add = (n) => (g.nodes.length <= drawn[size] ? g.nodes.push(n) : g.more++);
   const has = (key) => g.nodes.some((n) => n.key === key);
   const byAddr = new Map();
   const relays = s.relay ? list(s.relay.relays) : list(s.relays);
@@ -306,13 +313,13 @@ function graphOf(s) {
     const key = r.id || r.addr;
     if (byAddr.set(r.addr, key) && has(key)) continue;
     const kind = r.up ? (s.relay ? "link" : "relay") : "down";
-    add({ key, id: r.id, label: r.name || r.addr, cls: r.up ? "relay" : "relay off", up: true, what: r.home ? "home relay" : "relay", kind, rtt: r.rtt_ms });
-    g.edges.push({ a: s.node, b: key, kind, rtt: r.rtt_ms });
+    add({ key, id: r.id, label: r.name || r.addr, cls: r.up ? "relay" : "relay off", up: true, what: r.home ? "home relay" : "relay", kind, rtt: r.up ? r.rtt_ms : 0 });
+    g.edges.push({ a: s.node, b: key, kind, rtt: r.up ? r.rtt_ms : 0 });
   }
   for (const a of list(s.relay?.attached)) {
     if (has(a.id)) continue;
-    add({ key: a.id, id: a.id, label: nameOf(a.id), cls: "", what: "attached node", kind: "link", rtt: a.rtt_ms });
-    g.edges.push({ a: s.node, b: a.id, kind: "link", rtt: a.rtt_ms });
+    add({ key: a.id, id: a.id, label: nameOf(a.id), cls: "", what: "attached node", kind: "link", rtt: tripTo(a) });
+    g.edges.push({ a: s.node, b: a.id, kind: "link", rtt: tripTo(a) });
   }
   for (const p of list(s.peers)) {
     if (has(p.id)) continue;
@@ -378,25 +385,26 @@ const overlap = (a, b) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h 
 
 // label puts names and round trips where they hide nothing, and tucks away those for which
 // there is no room: they are seen when their node has the focus, and in the tables.
-function label(g, w) {
+function label(g, w, size) {
   const taken = g.nodes.map((n) => ({ x: n.x - n.r, y: n.y - n.r, w: 2 * n.r, h: 2 * n.r }));
   const max = w < 500 ? 13 : 24;
   for (const n of g.nodes) {
     n.text = short(n.label, max);
     const width = [...n.text].length * 7.2 + 6;
     const x = Math.max(0, Math.min(n.x - width / 2, w - width));
-    const below = { x, y: n.y + n.r + 3, w: width, h: 16 }, above = { x, y: n.y - n.r - 19, w: width, h: 16 };
+    const below = { x, y: n.y + n.r + 5, w: width, h: 16 }, above = { x, y: n.y - n.r - 21, w: width, h: 16 };
     const box = (n.up ? [above, below] : [below, above]).find((b) => b.y > 0 && !taken.some((t) => overlap(t, b)));
     n.tucked = !box;
     n.box = box || below;
     if (box) taken.push(box);
   }
   const at = new Map(g.nodes.map((n) => [n.key, n]));
+  const room = g.nodes.length <= tripsFor[size];
   for (const e of g.edges) {
-    const a = at.get(e.a), b = at.get(e.b), text = trip(e.rtt), width = text.length * 6.8 + 4;
+    const a = at.get(e.a), b = at.get(e.b), text = room || b.up ? trip(e.rtt) : "", width = text.length * 6.8 + 4;
     e.d = `M${a.x.toFixed(1)} ${a.y.toFixed(1)} L${b.x.toFixed(1)} ${b.y.toFixed(1)}`;
     e.text = "";
-    for (const t of text ? [0.55, 0.68, 0.42, 0.78] : []) {
+    for (const t of !text ? [] : a.cls === "self" ? [0.55, 0.68, 0.42, 0.78] : [0.72, 0.6, 0.8, 0.48]) {
       const box = { x: a.x + (b.x - a.x) * t - width / 2, y: a.y + (b.y - a.y) * t - 8, w: width, h: 16 };
       if (taken.some((o) => overlap(o, box))) continue;
       taken.push(box);
@@ -407,7 +415,7 @@ function label(g, w) {
 }
 
 function drawGraph(s) {
-  const box = $("graph"), g = graphOf(s);
+  const box = $("graph"), size = document.documentElement.clientWidth < 500 ? "narrow" : "wide", g = graphOf(s, size);
   const alone = g.nodes.length === 1;
   $("graph-none").hidden = !alone;
   box.toggleAttribute("hidden", alone);
@@ -421,13 +429,13 @@ function drawGraph(s) {
   if (alone || !w || !h) return;
   set(box, { viewBox: `0 0 ${w} ${h}` });
   placeAll(g, w, h);
-  label(g, w);
+  label(g, w, size);
   if (!box.firstElementChild) box.append(svg("g", { "aria-hidden": "true" }), svg("g", {}), svg("g", { "aria-hidden": "true" }));
   const [lines, dots, trips] = box.children;
   keep(lines, g.edges, (e) => `${e.a} ${e.b}`, () => svg("path", {}), (p, e) => set(p, { class: `edge ${e.kind}`, d: e.d }));
   keep(trips, g.edges.filter((e) => e.text), (e) => `${e.a} ${e.b}`, () => svg("g", {}, svg("rect", { class: "under", height: 14, rx: 3 }), svg("text", { class: "rtt", "text-anchor": "middle" })),
     ({ children: [under, t] }, e) => {
-      set(under, { x: (e.x - e.w / 2).toFixed(1), y: (e.y - 11).toFixed(1), width: e.w.toFixed(1) });
+      set(under, { x: (e.x - e.w / 2 - 3).toFixed(1), y: (e.y - 11).toFixed(1), width: (e.w + 6).toFixed(1) });
       set(t, { x: e.x.toFixed(1), y: e.y.toFixed(1) });
       say(t, e.text);
     });
@@ -453,7 +461,7 @@ function drawDot(a, n) {
 
 // drawChart draws curves { name, cls, of(sample) } of bytes a second over ten minutes.
 function drawChart(place, all, curves) {
-  const w = Math.max(place.clientWidth, 200), h = 160, left = 62, low = h - 20, span = kept;
+  const w = Math.max(place.clientWidth, 200), h = 160, left = 70, low = h - 20;
   if (!place.firstElementChild) place.append(svg("svg", { role: "img" }), el("div", { class: "keys" }));
   const [chart, keys] = place.children;
   let top = 1000;
@@ -461,20 +469,25 @@ function drawChart(place, all, curves) {
   const step = 10 ** Math.floor(Math.log10(top));
   top = Math.ceil(top / step) * step;
   const now = all.length ? all[all.length - 1].t : Date.now();
+  const span = [60, 120, 300, kept].find((s) => !all.length || now - all[0].t <= s * 1000) || kept; // in seconds
   const px = (t) => left + (w - left - 4) * (1 - (now - t) / (span * 1000)), py = (v) => low - (low - 8) * v / top;
   set(chart, { viewBox: `0 0 ${w} ${h}` });
   const grid = [0, top / 2, top];
-  const ticks = w < 500 ? [10, 5, 0] : [10, 8, 6, 4, 2, 0];
+  const ticks = w < 500 ? [1, 0.5, 0] : [1, 0.75, 0.5, 0.25, 0];
   keep(chart, [
     ...grid.map((v) => ["g" + v / top, "path", { class: "grid", d: `M${left} ${py(v)} H${w - 4}` }, ""]),
     ...grid.map((v) => ["t" + v / top, "text", { x: left - 6, y: py(v) + 4, "text-anchor": "end" }, `${bytes(v)}/s`]),
-    ...ticks.map((m) => ["m" + m, "text", { x: px(now - m * 60000), y: h - 4, "text-anchor": m === 0 ? "end" : m === 10 ? "start" : "middle" }, m ? `−${m} min` : "now"]),
+    ...ticks.map((m) => ["m" + m, "text", { x: px(now - m * span * 1000), y: h - 4, "text-anchor": m === 0 ? "end" : m === 1 ? "start" : "middle" }, m ? `−${clock(m * span)}` : "now"]),
     ...curves.map((c) => ["c" + c.cls, "path", { class: `curve ${c.cls}`, d: curve(all, c, px, py) }, ""]),
   ], (x) => x[0], (x) => svg(x[1], {}), (e, x) => { set(e, x[2]); if (x[3]) say(e, x[3]); });
   const last = all[all.length - 1];
   const words = curves.map((c) => `${c.name} ${bytes(last ? c.of(last) : 0)}/s`);
-  set(chart, { "aria-label": `Traffic of the last ten minutes; now ${words.join(", ")}` });
+  set(chart, { "aria-label": `Traffic of the last ${clock(span)}; now ${words.join(", ")}` });
   keep(keys, curves, (c) => c.cls, (c) => el("span", {}, sample("curve " + c.cls), el("span", {})), (e, c) => say(e.lastChild, words[curves.indexOf(c)]));
+}
+
+function clock(s) {
+  return s % 60 ? `${Math.floor(s / 60)}:${String(Math.round(s % 60)).padStart(2, "0")}`.replace(/^0:/, "") + (s < 60 ? " s" : " min") : `${s / 60} min`;
 }
 
 function curve(all, c, px, py) {
