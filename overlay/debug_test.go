@@ -58,6 +58,7 @@ func TestDebugHandlerShowsTheNode(t *testing.T) {
 		if d := got.Dials; len(d) != 2 || d[0].OK || len(d[0].Steps) != 1 || !strings.Contains(d[0].Steps[0].Error, "knows no node") || !d[1].OK || d[1].Peer != server.ID().String() {
 			t.Errorf("dials are %+v", d)
 		}
+		page := DebugHandler(client)
 		before := client.traffic()
 		_ = c.Close()
 		_ = server.Close()
@@ -65,6 +66,10 @@ func TestDebugHandlerShowsTheNode(t *testing.T) {
 		synctest.Wait()
 		if after := client.traffic(); after.Sent < before.Sent || after.Received < before.Received || len(slices.Collect(client.Peers())) != 1 {
 			t.Errorf("once the session has ended, the traffic is %+v, before %+v", after, before)
+		}
+		_ = client.Close()
+		if got := snapshotOf(t, page, "/api/status"); got.Sessions != 0 {
+			t.Errorf("once the node is closed: %+v", got)
 		}
 	})
 }

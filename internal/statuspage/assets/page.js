@@ -646,16 +646,18 @@ function news(before, s) {
 }
 
 let failing = 0; // questions in a row
+let answered = 0; // when the last one was answered, by this machine's clock alone
 
 async function refresh() {
   try {
-    if (!state || failing || samples.length && Date.now() - samples[samples.length - 1].t > 5 * period) await recall();
+    if (!state || failing || performance.now() - answered > 5 * period) await recall();
     const s = await ask("api/status");
     record(state, s);
     know(s);
     news(state, s);
     state = s;
     failing = 0;
+    answered = performance.now();
   } catch (err) {
     failing++;
     if (failing > 1 || !state) {
