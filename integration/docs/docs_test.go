@@ -48,6 +48,7 @@ var documents = map[string]string{
 	"docs/firewalls.md":   member,
 	"docs/operating.md":   relay,
 	"docs/rotation.md":    "weft secret > old.secret\n",
+	"docs/status-page.md": relay,
 }
 
 var (
