@@ -52,7 +52,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("weft {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newID(), newSecret(), newInvite(), newRevoke(), newNetwork(), newRelay(), newServe(), newGet(), newPing(), newStatus(), newMan())
-	root.AddCommand(newUp(), newForward(), newSocks(), newNetcheck(), newDoctor(), newBench(), newSend(), newReceive())
+	root.AddCommand(newUp(), newForward(), newSocks(), newNetcheck(), newDoctor(), newBench(), newSend(), newReceive(), newTop())
 	return root
 }
 
