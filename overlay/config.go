@@ -181,7 +181,9 @@ type Config struct {
 	// MaxHandshakes is how many handshakes that others have begun may be
 	// unfinished at a time; who comes when there are more is not answered, and
 	// tries again. Everybody behind the node's relays may begin one, and each
-	// takes memory until it is done or HandshakeTimeout has passed. Zero: 1024.
+	// takes memory until it is done or HandshakeTimeout has passed; as many may be
+	// begun each second, since each takes some processor time, a millisecond or so.
+	// The same holds for the two limits below. Zero: 1024.
 	MaxHandshakes int
 	// MaxHandshakesPerNode is how many of them may be in the name of one node. A
 	// node needs one, and a few more if it restarts or its packets are lost; who

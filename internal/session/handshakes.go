@@ -1,6 +1,9 @@
 package session
 
 import (
+	"maps"
+	"time"
+
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/origin"
 )
@@ -38,51 +41,106 @@ type Handshakes struct {
 	RefusedAddress uint64 // because of MaxHandshakesPerAddress
 }
 
+// A share is what one node or address has of the handshakes. It has at most as
+// many at a time as its limit says, and begins at most as many each second, so
+// that who fails fast costs no more processor time than who is slow costs memory.
+type share struct {
+	unfinished int
+	level      float64 // what it has begun, less the limit each second
+	at         time.Time
+}
+
+// settle makes level what it is now.
+func (s *share) settle(now time.Time, limit int) {
+	s.level = max(0, s.level-now.Sub(s.at).Seconds()*float64(limit))
+	s.at = now
+}
+
+// full reports whether it may begin no other one now.
+func (s *share) full(now time.Time, limit int) bool {
+	s.settle(now, limit)
+	return s.unfinished >= limit || s.level+1 > float64(limit)
+}
+
+func (s *share) begin() {
+	s.unfinished++
+	s.level++
+}
+
 // openings are the unfinished handshakes that others have begun. The endpoint's
 // mutex guards them.
 type openings struct {
 	Handshakes
-	nodes   map[identity.NodeID]int
-	origins map[string]int
+	all     share
+	nodes   map[identity.NodeID]*share
+	origins map[string]*share
+	swept   time.Time // when shares were last forgotten
 }
 
 func newOpenings() openings {
-	return openings{nodes: make(map[identity.NodeID]int), origins: make(map[string]int)}
+	return openings{nodes: make(map[identity.NodeID]*share), origins: make(map[string]*share)}
 }
 
 // begin counts one more, unless that would be more than cfg allows.
-func (o *openings) begin(cfg *Config, src identity.NodeID, from string) bool {
+func (o *openings) begin(cfg *Config, src identity.NodeID, from string, now time.Time) bool {
+	o.sweep(cfg, now)
+	node, origin := shareOf(o.nodes, src), shareOf(o.origins, from)
 	switch {
-	case o.nodes[src] >= cfg.MaxHandshakesPerNode:
+	case node.full(now, cfg.MaxHandshakesPerNode):
 		o.RefusedNode++
 		return false
-	case from != "" && o.origins[from] >= cfg.MaxHandshakesPerAddress:
+	case from != "" && origin.full(now, cfg.MaxHandshakesPerAddress):
 		o.RefusedAddress++
 		return false
-	case o.Unfinished >= cfg.MaxHandshakes:
+	case o.all.full(now, cfg.MaxHandshakes):
 		o.RefusedFull++
 		return false
 	}
-	o.Unfinished++
-	o.nodes[src]++
+	o.all.begin()
+	o.Unfinished = o.all.unfinished
+	node.begin()
+	o.nodes[src] = node
 	if from != "" {
-		o.origins[from]++
+		origin.begin()
+		o.origins[from] = origin
 	}
 	return true
 }
 
-// end undoes begin.
-func (o *openings) end(src identity.NodeID, from string) {
-	o.Unfinished--
-	if o.nodes[src]--; o.nodes[src] <= 0 {
-		delete(o.nodes, src)
+// shareOf returns a share, or one that nobody keeps yet.
+func shareOf[K comparable](shares map[K]*share, key K) *share {
+	if s := shares[key]; s != nil {
+		return s
 	}
-	if from == "" {
+	return new(share)
+}
+
+// end counts one less that is unfinished.
+func (o *openings) end(src identity.NodeID, from string) {
+	o.all.unfinished--
+	o.Unfinished = o.all.unfinished
+	o.nodes[src].unfinished--
+	if from != "" {
+		o.origins[from].unfinished--
+	}
+}
+
+// sweep forgets, once a second, the shares that are as good as new. As many are
+// kept as handshakes are begun in two seconds, or are unfinished.
+func (o *openings) sweep(cfg *Config, now time.Time) {
+	if now.Sub(o.swept) < time.Second {
 		return
 	}
-	if o.origins[from]--; o.origins[from] <= 0 {
-		delete(o.origins, from)
-	}
+	o.swept = now
+	sweep(o.nodes, now, cfg.MaxHandshakesPerNode)
+	sweep(o.origins, now, cfg.MaxHandshakesPerAddress)
+}
+
+func sweep[K comparable](shares map[K]*share, now time.Time, limit int) {
+	maps.DeleteFunc(shares, func(_ K, s *share) bool {
+		s.settle(now, limit)
+		return s.unfinished == 0 && s.level == 0
+	})
 }
 
 // Handshakes returns a snapshot of the counters.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -108,10 +109,62 @@ func TestUnfinishedHandshakesAreLimited(t *testing.T) {
 				}
 				p.b.mu.Lock()
 				defer p.b.mu.Unlock()
+				p.b.openings.sweep(&p.b.cfg, time.Now())
 				if len(p.b.openings.nodes)+len(p.b.openings.origins) != 0 {
 					t.Errorf("left are %+v", p.b.openings)
 				}
 			})
+		})
+	}
+}
+
+// Handshakes that are over at once, because those who begin them prove nothing,
+// are limited as those that are not.
+func TestHandshakesThatFailFastAreLimitedEachSecond(t *testing.T) {
+	cfg := Config{MaxHandshakes: 40, MaxHandshakesPerNode: 3, MaxHandshakesPerAddress: 10}
+	for _, tt := range []struct {
+		name           string
+		nodes, origins int
+		eachSecond     int
+	}{
+		{"one node", 1, 1000, 3},
+		{"one address", 1000, 1, 10},
+		{"everybody", 1000, 1000, 40},
+		{"over a relay", 1000, 0, 40},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o, now, i := newOpenings(), time.Unix(1e9, 0), 0
+			attack := func() (begun int) {
+				for range 1000 {
+					i++
+					node, from := identity.NodeID(1+i%tt.nodes), ""
+					if tt.origins > 0 {
+						from = fmt.Sprint(i % tt.origins)
+					}
+					if o.begin(&cfg, node, from, now) {
+						o.end(node, from)
+						begun++
+					}
+				}
+				return begun
+			}
+			if got := attack(); got != tt.eachSecond {
+				t.Errorf("%d at once, want %d", got, tt.eachSecond)
+			}
+			total := 0
+			for range 1000 {
+				now = now.Add(10 * time.Millisecond)
+				total += attack()
+			}
+			if total > 10*tt.eachSecond || total < 10*tt.eachSecond-1 {
+				t.Errorf("%d in ten seconds, want %d", total, 10*tt.eachSecond)
+			}
+			if n := len(o.nodes) + len(o.origins); n > 4*cfg.MaxHandshakes+2 {
+				t.Errorf("%d shares are kept", n)
+			}
+			if now = now.Add(time.Minute); !o.begin(&cfg, 1, "x", now) || len(o.nodes)+len(o.origins) != 2 {
+				t.Errorf("a minute later %d and %d shares are kept", len(o.nodes), len(o.origins))
+			}
 		})
 	}
 }

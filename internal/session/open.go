@@ -164,7 +164,7 @@ func (e *Endpoint) answer(key initialKey, path Path, from string, h wire.Header)
 	if s := e.initials[key]; s != nil {
 		return s
 	}
-	if e.closed || src == 0 || src == e.self || !e.openings.begin(&e.cfg, src, from) {
+	if e.closed || src == 0 || src == e.self || !e.openings.begin(&e.cfg, src, from, time.Now()) {
 		return nil
 	}
 	s := e.newSession(false, src, path)
