@@ -36,7 +36,7 @@ type browser struct {
 }
 
 // startBrowser starts Chromium, or skips the test if there is none.
-func (l *lab) startBrowser() *browser {
+func (l *lab) startBrowser(more ...chromedp.ExecAllocatorOption) *browser {
 	l.t.Helper()
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -50,7 +50,7 @@ func (l *lab) startBrowser() *browser {
 	}
 	b := &browser{lab: l}
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.Flag("disable-gpu", true))
-	allocator, stop := chromedp.NewExecAllocator(l.ctx, options...)
+	allocator, stop := chromedp.NewExecAllocator(l.ctx, append(options, more...)...)
 	tab, closeTab := chromedp.NewContext(allocator, chromedp.WithListener(b.noted))
 	l.t.Cleanup(func() {
 		_ = chromedp.Cancel(tab)

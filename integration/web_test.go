@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/chromedp/chromedp"
 )
 
 // webConfig is told a directory, a user directive, and three addresses: for HTTP/1.1,
@@ -119,5 +121,19 @@ func TestNginxLearnsWhoIsCalling(t *testing.T) {
 	through := w.forward(1, "forward", "-L", "0=kv-1:80")[0]
 	if out := w.run(nil, curl, "-sSf", "--max-time", "60", "http://"+through+"/"); !strings.HasPrefix(out, "fd77:6566:7400:") {
 		t.Errorf("nginx says %q", out)
+	}
+}
+
+func TestABrowserOpensOverlaySitesThroughTheProxy(t *testing.T) {
+	t.Parallel()
+	w := newWebServer(t)
+	w.to(w.http1)
+	proxy := w.forward(1, "socks", "--listen", "0")[0]
+	for _, scheme := range []string{"http", "socks5"} {
+		b := w.startBrowser(chromedp.ProxyServer(scheme + "://" + proxy))
+		b.do(chromedp.Navigate("http://kv-1.weft:1000/small"))
+		if got := js[string](b, "document.body.innerText"); strings.TrimSpace(got) != "hello" {
+			t.Errorf("by %s the page is %q", scheme, got)
+		}
 	}
 }
