@@ -36,9 +36,8 @@ func (m *Model) Lines(width, height int) []string {
 		add("%s", line)
 	}
 	add("%s", m.header(width))
-	room := len(rows)
 	if height > 0 {
-		room = max(height-len(out)-1, 0) // the last line is help
+		room := max(height-len(out)-1, 0) // the last line is help
 		m.scroll = min(m.scroll, max(len(rows)-room, 0))
 		rows = rows[m.scroll:min(m.scroll+room, len(rows))]
 	}

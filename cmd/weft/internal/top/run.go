@@ -15,7 +15,7 @@ const (
 	enter = "\x1b[?1049h\x1b[?25l" // the other screen, no cursor
 	leave = "\x1b[?25h\x1b[?1049l"
 	home  = "\x1b[H"
-	clear = "\x1b[K" // to the end of the line
+	erase = "\x1b[K" // to the end of the line
 	below = "\x1b[J" // to the end of the screen
 )
 
@@ -91,6 +91,6 @@ func Run(ctx context.Context, s Screen, m *Model, interval time.Duration, ask fu
 
 // draw draws lines with one write, so that nothing flickers.
 func draw(w io.Writer, lines []string) error {
-	_, err := io.WriteString(w, home+strings.Join(lines, clear+"\r\n")+clear+below)
+	_, err := io.WriteString(w, home+strings.Join(lines, erase+"\r\n")+erase+below)
 	return err
 }
