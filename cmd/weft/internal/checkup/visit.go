@@ -143,6 +143,11 @@ func (v *Visit) judgeSession(s *Steps) {
 	if v.PingErr == nil {
 		return
 	}
+	if tried, ok := errors.AsType[*overlay.DialError](v.PingErr); ok {
+		for _, a := range tried.Attempts {
+			s.Add("attempt", Note, "", "%v", a)
+		}
+	}
 	for _, c := range causes {
 		if errors.Is(v.PingErr, c.err) {
 			s.Add(c.step, Failure, c.advice, "%v", v.PingErr)

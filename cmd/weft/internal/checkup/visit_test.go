@@ -72,6 +72,8 @@ func TestVisit(t *testing.T) {
 		{"a port that hangs", func(v *Visit) { v.Ports[0].Err = errors.New("x") }, Failure, "failure  port 22: x"},
 		{"silence", lost(errors.New("nothing after 10s")), Failure, "failure  handshake: ping: nothing after 10s"},
 		{"unknown", lost(overlay.ErrUnknownNode), Failure, "failure  verdict: it fails at the step look-up"},
+		{"attempts", lost(&overlay.DialError{Attempts: []overlay.Attempt{{Path: "relay r1:9999", Err: overlay.ErrPeerRestarted}, {Path: "relay r2:9999", Err: overlay.ErrUnknownNode}}}), Failure,
+			"note     attempt: by relay r1:9999: the peer has restarted"},
 		{"revoked", lost(overlay.ErrRevoked), Failure, "failure  verdict: it fails at the step membership"},
 		{"another node", lost(overlay.ErrWrongPeer), Failure, "failure  verdict: it fails at the step handshake"},
 		{"no relay", func(v *Visit) {
