@@ -177,6 +177,7 @@ func in(texts []string, parts ...string) bool {
 type watchedNetwork struct {
 	*lab
 	vars            []string
+	relay           *process
 	relayPage, page string // of the relay, without a token; of the laptop, with one
 }
 
@@ -191,9 +192,9 @@ func (l *lab) watchedNetwork() *watchedNetwork {
 	l.t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	n := &watchedNetwork{lab: l, vars: []string{"XDG_RUNTIME_DIR=" + dir, "WEFT_NO_LAN=1", overlay.EnvRelayOnly + "=0"}}
 	addrFile := filepath.Join(l.t.TempDir(), "addr")
-	relay := l.weftWith(n.vars, "relay", "--name", "relay-1", "--listen", "127.0.0.1:0", "--addr-file", addrFile, "--grace", "1s", "--status-addr", "127.0.0.1:0", "--bytes-per-second", "1000000")
+	n.relay = l.weftWith(n.vars, "relay", "--name", "relay-1", "--listen", "127.0.0.1:0", "--addr-file", addrFile, "--grace", "1s", "--status-addr", "127.0.0.1:0", "--bytes-per-second", "1000000")
 	l.relays = []string{l.awaitFile(addrFile)}
-	n.relayPage = strings.TrimPrefix(relay.expect(l.ctx, "status"), "page at ")
+	n.relayPage = strings.TrimPrefix(n.relay.expect(l.ctx, "status"), "page at ")
 	laptop := l.weftWith(n.vars, "up", "--name", "laptop")
 	laptop.expect(l.ctx, "up")
 	n.serve("files")
@@ -270,6 +271,13 @@ func TestStatusPageInABrowser(t *testing.T) {
 	b.await(`[...document.querySelectorAll("#throttled tbody a")].some((a) => a.textContent === "` + longName + `")`)
 	b.looks("relay")
 	b.checkOrigin(n)
+
+	// What it says when nobody answers any more. The last news stay.
+	n.relay.kill()
+	b.await(`!document.querySelector("#banner").hidden && document.querySelector("#live").textContent === "not live"`)
+	b.check("contrast without an answer", lowContrast)
+	b.await(`document.querySelectorAll("#attached tbody tr").length === 4`)
+	b.shoot("not-live")
 }
 
 // keyboard goes to a node's page and back without a mouse.
