@@ -112,6 +112,14 @@ func (o *Options) Check() error {
 	return nil
 }
 
+// perStream is the rate of each stream, 0 for as fast as it goes.
+func (o *Options) perStream() int64 {
+	if o.Rate == 0 {
+		return 0
+	}
+	return max(o.Rate/int64(o.Streams), 1)
+}
+
 // Bench measures the way to a node that is named as for a dial.
 func Bench(ctx context.Context, node localapi.Node, host string, opt Options) (*Result, error) {
 	if err := opt.Check(); err != nil {
@@ -158,7 +166,7 @@ func Bench(ctx context.Context, node localapi.Node, host string, opt Options) (*
 func (m *measurement) ask(ctx context.Context, do string) (*asked, error) {
 	req := request{Do: do, Token: m.token}
 	if do == doSource {
-		req.Millis, req.Rate = m.opt.Time.Milliseconds(), m.opt.Rate/int64(m.opt.Streams)
+		req.Millis, req.Rate = m.opt.Time.Milliseconds(), m.opt.perStream()
 	}
 	c, _, err := ask(ctx, m.node, m.host, req)
 	return c, err
@@ -269,7 +277,7 @@ func numberOf(b []byte, token string) (uint32, bool) {
 // send measures the direction to the node.
 func (m *measurement) send(ctx context.Context, r *Result) error {
 	return m.parallel(ctx, &r.Send, doSink, func(ctx context.Context, c *asked) (Direction, error) {
-		err := pump(ctx, c, m.opt.Time, m.opt.Rate/int64(m.opt.Streams), func(n int) { m.opt.Progress(PhaseSend, n) })
+		err := pump(ctx, c, m.opt.Time, func(n int) { m.opt.Progress(PhaseSend, n) }, limiter(m.opt.perStream()))
 		if err != nil {
 			return Direction{}, err
 		}

@@ -261,6 +261,28 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// Timers fire a millisecond late now and then, which must not slow down what is fast.
+func TestLimitsAreNotOfTimers(t *testing.T) {
+	t.Parallel()
+	if l := limiter(1e9); l.Burst() < 1e7 {
+		t.Errorf("%d bytes at once are less than 10 ms of 1 GB/s", l.Burst())
+	}
+	if l := limiter(1); l.Burst() != blockSize {
+		t.Errorf("%d bytes at once", l.Burst())
+	}
+	for _, tt := range []struct {
+		o    Options
+		want int64
+	}{{Options{Streams: 4}, 0}, {Options{Streams: 4, Rate: 3}, 1}, {Options{Streams: 4, Rate: 8}, 2}} {
+		if got := tt.o.perStream(); got != tt.want {
+			t.Errorf("%+v: %d bytes a second", tt.o, got)
+		}
+	}
+	if limiter(0) != nil {
+		t.Error("no limit is one")
+	}
+}
+
 func TestTrips(t *testing.T) {
 	t.Parallel()
 	var all []time.Duration

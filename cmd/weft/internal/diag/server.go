@@ -141,7 +141,7 @@ func (s *Server) serve(conn net.Conn) error {
 	case doSink:
 		err = sink(conn, r)
 	case doSource:
-		err = source(s.ctx, conn, &req)
+		err = pump(s.ctx, conn, req.time(), nil, b.limit, limiter(req.Rate))
 	}
 	return err
 }
@@ -176,30 +176,32 @@ func sink(conn net.Conn, r io.Reader) error {
 	}
 }
 
-// source sends for as long as was asked, and not faster.
-func source(ctx context.Context, conn net.Conn, req *request) error {
-	return pump(ctx, conn, req.time(), req.Rate, nil)
-}
-
 // blockSize is how much is read or written at a time.
 const blockSize = 64 << 10
 
-// pump writes to conn for a time, at a rate if it is not 0, and ends the direction. It
-// tells count of what it has written, if that is not nil.
-func pump(ctx context.Context, conn net.Conn, d time.Duration, perSecond int64, count func(int)) error {
+// limiter keeps a rate in bytes a second; nil for none. It lets a hundredth of a second's
+// worth go at once, since timers are not exact.
+func limiter(perSecond int64) *rate.Limiter {
 	if perSecond == 0 {
-		perSecond = MaxRate / MaxStreams
+		return nil
 	}
-	limit := rate.NewLimiter(rate.Limit(perSecond), blockSize)
+	return rate.NewLimiter(rate.Limit(perSecond), max(int(perSecond/100), blockSize))
+}
+
+// pump writes to conn for a time, not faster than limits allow that are not nil, and ends
+// the direction. It tells count of what it has written, if that is not nil.
+func pump(ctx context.Context, conn net.Conn, d time.Duration, count func(int), limits ...*rate.Limiter) error {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	block := make([]byte, blockSize)
 	for i := range block {
 		block[i] = byte(i * 131) // nothing on the way compresses it, but it may look so
 	}
-	for {
-		if err := limit.WaitN(ctx, len(block)); err != nil { // time is up, or nearly so
-			return join.CloseWrite(conn)
+	for ctx.Err() == nil {
+		for _, l := range limits {
+			if l != nil && l.WaitN(ctx, len(block)) != nil { // time is up, or nearly so
+				return join.CloseWrite(conn)
+			}
 		}
 		n, err := conn.Write(block)
 		if count != nil {
@@ -209,4 +211,5 @@ func pump(ctx context.Context, conn net.Conn, d time.Duration, perSecond int64, 
 			return fmt.Errorf("the bench was cut off: %w", err)
 		}
 	}
+	return join.CloseWrite(conn)
 }

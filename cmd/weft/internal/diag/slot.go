@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/weftnet/weft/overlay"
 )
 
@@ -18,11 +20,12 @@ type bench struct {
 	peer    overlay.NodeID
 	streams int           // of data; guarded by Server.mu
 	packets atomic.Uint64 // that have come
+	limit   *rate.Limiter // of all that the node sends for it
 }
 
 // hold begins a bench, and keeps it as long as the stream is open.
 func (s *Server) hold(conn net.Conn, peer overlay.NodeID) error {
-	b := &bench{token: rand.Text(), peer: peer}
+	b := &bench{token: rand.Text(), peer: peer, limit: limiter(MaxRate)}
 	s.mu.Lock()
 	busy := s.bench
 	if busy == nil {

@@ -73,4 +73,4 @@ func viewFor(st overlay.Status, peer overlay.NodeID, version string) *View {
 func first[T any](all []T) []T { return all[:min(len(all), maxListed)] }
 
 // shorten keeps one text from filling the line.
-func shorten(s string) string { return s[:min(len(s), 256)] }
+func shorten(s string) string { return s[:min(len(s), 160)] }
