@@ -3,6 +3,7 @@ module github.com/weftnet/weft/examples
 go 1.26.0
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/weftnet/weft v0.0.0-00010101000000-000000000000
 	github.com/weftnet/weft/overlay/grpcauth v0.0.0-00010101000000-000000000000
 	go.uber.org/goleak v1.3.0
@@ -12,7 +13,6 @@ require (
 )
 
 require (
-	github.com/coder/websocket v1.8.15 // indirect
 	github.com/fxamacker/cbor/v2 v2.9.6 // indirect
 	github.com/pion/dtls/v3 v3.1.5 // indirect
 	github.com/pion/logging v0.2.4 // indirect
