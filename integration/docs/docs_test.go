@@ -36,13 +36,15 @@ const (
 	// relay runs one besides, and a web server as programs on the machine have.
 	relay = member + "begin weft relay --listen 127.0.0.1:9999\n"
 	web   = "(" + envServe + "=127.0.0.1:8080 \"$TESTBINARY\" >/dev/null 2>&1 &)\n"
+	// another is a node that is not this user's, with something on port 22.
+	another = "mkdir -m 700 ~/another && begin weft up --name kv-1 --socket ~/another/socket -R 22=127.0.0.1:8080\n" + web
 	// site is a directory to serve.
 	site = "mkdir -p ~/public && echo hello > ~/public/hello.txt\n"
 )
 
 // documents are those with commands, and what these need.
 var documents = map[string]string{
-	"README.md":           relay + site,
+	"README.md":           relay + site + another + "mkdir ~/incoming\n",
 	"docs/get-started.md": "",
 	"docs/forwarding.md":  relay + web,
 	"docs/firewalls.md":   member,
@@ -56,7 +58,7 @@ var (
 	comment = regexp.MustCompile(`\s{2,}#.*$`)
 	// stays are commands that run until they are told to stop; each prints a line
 	// when it is ready.
-	stays = regexp.MustCompile(`^weft (relay|serve|up|forward|socks)\b`)
+	stays = regexp.MustCompile(`^weft (relay|serve|up|forward|socks|receive)\b`)
 )
 
 // prelude gives a script begin, which starts what stays and waits until it is
