@@ -34,6 +34,18 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "weft",
 		Short:         "Overlay networks whose connections are plain net.Conns",
+		Long: `Overlay networks whose connections are plain net.Conns: relays, nodes, and
+programs of all kinds between them.
+
+Answers go to standard output, everything else to standard error; --json is for
+programs, where data is printed. The exit code is 0 for success, 1 for a failure
+and 2 for a command line that makes no sense.
+
+weft completion bash, zsh, fish or powershell prints what completes commands,
+flags and the names of nodes.`,
+		Example: `  weft relay                          # the first of a new network; it prints how the next machine joins
+  weft doctor kv-1                    # why a node is not reached
+  source <(weft completion bash)`,
 		Version:       version(),
 		SilenceErrors: true, // run prints them, once
 		SilenceUsage:  true, // a failure is no reason to print the manual
