@@ -32,8 +32,8 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "weft",
-		Short:         "Overlay networks whose connections are plain net.Conns",
+		Use:   "weft",
+		Short: "Overlay networks whose connections are plain net.Conns",
 		Long: `Overlay networks whose connections are plain net.Conns: relays, nodes, and
 programs of all kinds between them.
 
