@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weftnet/weft/gossip"
+	"github.com/weftnet/weft/internal/racetest"
 )
 
 // meshTime is how long a test of mesh waits for what has to happen: topology
@@ -198,6 +199,7 @@ func (r *testRelay) awaitDatagrams(n uint64) {
 // All relays of a ring send to all others as fast as they can. mesh alone comes
 // to a halt within seconds, all its readers waiting for each other.
 func TestARingUnderLoadGoesOn(t *testing.T) {
+	racetest.AllProcessors(t)
 	var ring []*testRelay
 	for range 4 {
 		ring = append(ring, newRelay(t, meshTransport(t)))
@@ -257,6 +259,7 @@ func (c *deafConn) Close() error {
 
 // One relay in a star takes nothing any more; the others go on as before.
 func TestAStuckRelayDelaysNobodyElse(t *testing.T) {
+	racetest.AllProcessors(t)
 	hub, a, b, stuck := newRelay(t, meshTransport(t)), newRelay(t, meshTransport(t)), newRelay(t, meshTransport(t)), newRelay(t, meshTransport(t))
 	join(t, hub, a)
 	join(t, hub, b)

@@ -14,3 +14,10 @@ func OneProcessor() {
 		runtime.GOMAXPROCS(1)
 	}
 }
+
+// AllProcessors undoes OneProcessor for a test without bubbles, until it ends. No
+// other test may run meanwhile.
+func AllProcessors(t interface{ Cleanup(f func()) }) {
+	before := runtime.GOMAXPROCS(runtime.NumCPU())
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+}
