@@ -243,6 +243,9 @@ func (v *villain) say(msgs ...message) {
 	}
 }
 
+// sayLast says what makes the victim end the layer, maybe before the write is over.
+func (v *villain) sayLast(m message) { _, _ = v.control.Write(m.append(nil)) }
+
 func TestAPeerOfAnotherVersionIsTurnedAway(t *testing.T) {
 	v := newVillain(t)
 	v.control.Write([]byte{controlVersion + 1})
@@ -252,7 +255,7 @@ func TestAPeerOfAnotherVersionIsTurnedAway(t *testing.T) {
 func TestAPeerThatSaysNonsenseIsTurnedAway(t *testing.T) {
 	v := newVillain(t)
 	v.control.Write([]byte{controlVersion})
-	v.say(message{opReset + 1, 1, 1})
+	v.sayLast(message{opReset + 1, 1, 1})
 	v.wantEnd("does not exist")
 }
 
@@ -268,7 +271,7 @@ func TestAPeerThatOpensAStreamTwiceIsTurnedAway(t *testing.T) {
 	if _, err := v.victim.Accept(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	v.say(open)
+	v.sayLast(open)
 	v.wantEnd("that is open")
 }
 
