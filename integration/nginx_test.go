@@ -36,9 +36,9 @@ type front struct {
 	trust   *tls.Config
 }
 
-// nginxConfig is told a directory, a user directive, the address to listen on
-// and the relay's.
-const nginxConfig = `
+// nginxHead begins a configuration, up to its servers. It is told a directory, where
+// everything is that nginx writes, and a user directive.
+const nginxHead = `
 daemon off;
 master_process off;
 %[2]s
@@ -52,6 +52,10 @@ http {
 	fastcgi_temp_path %[1]s/fastcgi;
 	uwsgi_temp_path %[1]s/uwsgi;
 	scgi_temp_path %[1]s/scgi;
+`
+
+// nginxConfig is told, behind that, the address to listen on and the relay's.
+const nginxConfig = nginxHead + `
 	server {
 		listen %[3]s ssl;
 		ssl_certificate %[1]s/cert.pem;

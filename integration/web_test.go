@@ -12,22 +12,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// webConfig is told a directory, a user directive, and three addresses: for HTTP/1.1,
-// for HTTP/2, and for HTTP/1.1 behind PROXY headers.
-const webConfig = `
-daemon off;
-master_process off;
-%[2]s
-pid %[1]s/nginx.pid;
-error_log stderr;
-events { worker_connections 512; }
-http {
-	access_log off;
-	client_body_temp_path %[1]s/body;
-	proxy_temp_path %[1]s/proxy;
-	fastcgi_temp_path %[1]s/fastcgi;
-	uwsgi_temp_path %[1]s/uwsgi;
-	scgi_temp_path %[1]s/scgi;
+// webConfig is told, behind what nginxHead is, three addresses: for HTTP/1.1, for
+// HTTP/2, and for HTTP/1.1 behind PROXY headers.
+const webConfig = nginxHead + `
 	server {
 		listen %[3]s;
 		listen %[4]s http2;
