@@ -12,6 +12,7 @@ import (
 
 func newID() *cobra.Command {
 	var state string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "id [--state DIR]",
 		Short: "Show a node's ID and key; make the key if there is none",
@@ -33,10 +34,14 @@ node behind a closed firewall can use wss://host as the address of a relay.`,
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				return printLine(cmd.OutOrStdout(), map[string]string{"id": key.ID().String(), "key": key.Public().String()})
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "id   %s\nkey  %s\n", key.ID(), key.Public())
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&state, "state", "", "`directory` that holds the key, or will ("+overlay.EnvState+")")
 	return cmd
 }

@@ -148,6 +148,7 @@ func (r *relayCommand) asInvited(cmd *cobra.Command, cfg overlay.Config) error {
 
 func newNetwork() *cobra.Command {
 	var m membership
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "network",
 		Short: "Show which network a secret or an invite is for",
@@ -160,14 +161,44 @@ name, which is no secret, lets a node accept members by another secret without
 knowing that.`,
 		Example: `  weft network --invite kv-1.invite`,
 		Args:    arguments(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return m.show(cmd) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return m.show(cmd, asJSON) },
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	m.memberFlags(cmd)
 	return cmd
 }
 
+// A networkReport is what a secret or an invite is for.
+type networkReport struct {
+	By      string     `json:"by"` // secret, invite or open
+	Network string     `json:"network"`
+	ID      string     `json:"id"`
+	CA      string     `json:"ca,omitempty"`
+	Accepts []string   `json:"accepts,omitempty"`
+	Relays  []string   `json:"relays,omitempty"`
+	Invite  string     `json:"invite,omitempty"`
+	Expires *time.Time `json:"expires,omitempty"`
+	Names   []string   `json:"names,omitempty"`
+	Roles   []string   `json:"roles,omitempty"`
+	Note    string     `json:"note,omitempty"`
+}
+
+// reportNetwork says what the network of a config is, and in, if there is one.
+func reportNetwork(n *identity.Network, in *overlay.Invite, relays []string) networkReport {
+	r := networkReport{By: "secret", Network: n.Name(), ID: fmt.Sprintf("%x", n.ID()), Relays: relays}
+	if n.Open() {
+		r.By = "open"
+		return r
+	}
+	r.CA, r.Accepts = n.CA(), n.Accepted()
+	if in != nil {
+		r.By, r.Invite, r.Expires, r.Names, r.Roles, r.Relays, r.Note = "invite", in.ID.String(), &in.Expires, in.Names, in.Roles, in.Relays, in.Note
+	}
+	return r
+}
+
 // show is weft network.
-func (m *membership) show(cmd *cobra.Command) error {
+func (m *membership) show(cmd *cobra.Command, asJSON bool) error {
 	cfg, _ := overlay.ConfigFromEnv()
 	override(&cfg.Network, m.network)
 	if err := m.applySecrecy(cmd, &cfg); err != nil {
@@ -185,8 +216,14 @@ func (m *membership) show(cmd *cobra.Command) error {
 		if err != nil {
 			return err
 		}
+		if asJSON {
+			return printLine(cmd.OutOrStdout(), reportNetwork(n, &in, nil))
+		}
 		_, err = fmt.Fprint(cmd.OutOrStdout(), describeInvite(in, time.Now()), authorities(n))
 		return err
+	}
+	if asJSON {
+		return printLine(cmd.OutOrStdout(), reportNetwork(n, nil, cfg.Relays))
 	}
 	kind := "the network's secret, with which everything can be done"
 	if n.Open() {

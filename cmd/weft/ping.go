@@ -26,6 +26,18 @@ type pingCommand struct {
 	guest
 	count             int
 	interval, timeout time.Duration
+	asJSON            bool
+}
+
+// A pingReport is what became of one round trip.
+type pingReport struct {
+	Seq   int      `json:"seq"`
+	RTT   float64  `json:"rtt_ms,omitempty"`
+	Node  string   `json:"node,omitempty"`
+	Names []string `json:"names,omitempty"`
+	Path  string   `json:"path,omitempty"`
+	Layer string   `json:"layer,omitempty"`
+	Error string   `json:"error,omitempty"`
 }
 
 func newPing() *cobra.Command {
@@ -42,7 +54,8 @@ which tells whether somebody listens there.
 
 It fails if nothing was answered.`,
 		Example: `  weft ping files
-  weft ping -n 1 files:80`,
+  weft ping -n 1 files:80
+  weft ping --json files | jq .rtt_ms`,
 		Args:              arguments(cobra.ExactArgs(1)),
 		ValidArgsFunction: completeNodes(""),
 		RunE:              func(cmd *cobra.Command, args []string) error { return p.run(cmd, args[0]) },
@@ -51,6 +64,7 @@ It fails if nothing was answered.`,
 	f.IntVarP(&p.count, "count", "n", pingCount, "how often; 0 is until interrupted")
 	f.DurationVarP(&p.interval, "interval", "i", pingInterval, "the pause between two")
 	f.DurationVar(&p.timeout, "timeout", pingTimeout, "how long to wait for a relay, and then for each answer")
+	f.BoolVar(&p.asJSON, "json", false, "print JSON, one object a line for each round trip")
 	p.flags(cmd)
 	return cmd
 }
@@ -71,7 +85,9 @@ func (p *pingCommand) run(cmd *cobra.Command, target string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), st.relaysInUse())
+	if !p.asJSON {
+		fmt.Fprintln(cmd.OutOrStdout(), st.relaysInUse())
+	}
 	var once pinger = node.Ping
 	if _, _, err := net.SplitHostPort(target); err == nil {
 		once = knock(node, st.Layer)
@@ -108,6 +124,12 @@ func (p *pingCommand) repeat(cmd *cobra.Command, target string, once pinger) err
 			break // told to stop
 		}
 		sum.add(result.RTT, err)
+		if p.asJSON {
+			if err := printLine(cmd.OutOrStdout(), reportPing(sum.asked, result, err)); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			fmt.Fprintf(cmd.ErrOrStderr(), "%d: %v\n", sum.asked, err)
 			continue
@@ -118,11 +140,24 @@ func (p *pingCommand) repeat(cmd *cobra.Command, target string, once pinger) err
 		path = result.Path
 		fmt.Fprintf(cmd.OutOrStdout(), "%d: %v from %s, layer %s\n", sum.asked, readable(result.RTT), describe(result.Peer, result.Path), result.Layer)
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), &sum)
+	if !p.asJSON {
+		fmt.Fprintln(cmd.OutOrStdout(), &sum)
+	}
 	if sum.answered == 0 && sum.asked > 0 {
 		return &silenceError{target, sum.last}
 	}
 	return nil
+}
+
+// reportPing says what became of a round trip.
+func reportPing(seq int, r overlay.PingResult, err error) pingReport {
+	if err != nil {
+		return pingReport{Seq: seq, Error: err.Error()}
+	}
+	return pingReport{
+		Seq: seq, RTT: milliseconds(r.RTT), Node: r.Peer.ID.String(), Names: r.Peer.Names,
+		Path: fmt.Sprint(r.Path), Layer: r.Layer,
+	}
 }
 
 // A silenceError means that nothing was answered. Why was said before.
