@@ -91,7 +91,7 @@ func (b *benchCommand) run(cmd *cobra.Command, target string) error {
 		result.Path = r // a stream knows only the path that it began on
 	}
 	if b.asJSON {
-		return printSteps(cmd, result)
+		return printJSON(cmd, result)
 	}
 	writeBench(cmd.OutOrStdout(), target, result)
 	return nil

@@ -86,7 +86,7 @@ func (d *doctorCommand) run(cmd *cobra.Command, target string) error {
 	}
 	steps := v.Judge()
 	if d.asJSON {
-		err = printSteps(cmd, struct {
+		err = printJSON(cmd, struct {
 			*checkup.Visit
 			Steps   checkup.Steps   `json:"steps"`
 			Verdict checkup.Verdict `json:"verdict"`

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -126,7 +125,7 @@ func onLoopback(addr string) bool {
 func announceForwards(w io.Writer, all []tunnel.Status, asJSON bool) error {
 	for _, f := range all {
 		if asJSON {
-			if err := json.NewEncoder(w).Encode(f); err != nil {
+			if err := printLine(w, f); err != nil {
 				return err
 			}
 			continue

@@ -78,7 +78,7 @@ func (n *netcheckCommand) run(cmd *cobra.Command) error {
 	network := networkOf(cmd.Context(), r, n.timeout)
 	steps := network.Judge()
 	if n.asJSON {
-		err = printSteps(cmd, struct {
+		err = printJSON(cmd, struct {
 			*checkup.Network
 			Steps   checkup.Steps   `json:"steps"`
 			Verdict checkup.Verdict `json:"verdict"`
@@ -92,8 +92,8 @@ func (n *netcheckCommand) run(cmd *cobra.Command) error {
 	return err
 }
 
-// printSteps prints what a checkup has found as JSON.
-func printSteps(cmd *cobra.Command, v any) error {
+// printJSON prints a value as JSON for people and programs; printLine is for one of many.
+func printJSON(cmd *cobra.Command, v any) error {
 	enc := json.NewEncoder(cmd.OutOrStdout())
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)

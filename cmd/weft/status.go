@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,9 +50,7 @@ func status(cmd *cobra.Command, args []string, socket string, asJSON bool) error
 		return errors.New("no node of this user runs here; weft up, weft relay and weft serve are such")
 	}
 	if asJSON {
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		return enc.Encode(all)
+		return printJSON(cmd, all)
 	}
 	for i, r := range all {
 		if i > 0 {

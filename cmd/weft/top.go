@@ -70,7 +70,7 @@ func (c *topCommand) run(cmd *cobra.Command, who string) error {
 		return err
 	}
 	if c.asJSON {
-		return printSteps(cmd, nodes)
+		return printJSON(cmd, nodes)
 	}
 	for i := range nodes {
 		m.Update(nodes[i:i+1], nil)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -161,7 +160,7 @@ func (u *upCommand) serveDiag(cmd *cobra.Command, node *overlay.Node, allow *ove
 func (u *upCommand) announce(cmd *cobra.Command, node *overlay.Node, socket string) error {
 	st := node.Status()
 	if u.asJSON {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
+		return printLine(cmd.OutOrStdout(), struct {
 			Node       string `json:"node"`
 			Name       string `json:"name,omitempty"`
 			Network    string `json:"network"`
