@@ -102,7 +102,7 @@ corpus: ## Keep in testdata/fuzz what fuzzing has found interesting on this mach
 	@GO="$(GO)" ./scripts/corpus.sh
 
 .PHONY: bench
-bench: ## Compare weft with TCP and TLS on this machine
+bench: ## Compare weft with TCP, TLS and its peers on this machine
 	@cd bench && $(GO) run .
 
 .PHONY: integ

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// small keeps a whole run of all transports below a second or two.
-var small = []string{"-rounds", "1", "-bytes", "2097152", "-time", "100ms"}
+// small keeps a whole run of the transports below a second or two.
+var small = []string{"-rounds", "1", "-bytes", "2097152", "-time", "100ms", "-transports", "tcp,tls,weft"}
 
 func TestEveryTransportFillsEveryColumn(t *testing.T) {
 	for _, tr := range append(transports(), farTransports()[:len(layers)]...) {
@@ -35,7 +35,7 @@ func TestTableHasRatiosAgainstBaselines(t *testing.T) {
 	if err := run(t.Context(), small, &out, t.Output()); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"bulk", "MB/s", "tls / tcp", "tcp / tls"} {
+	for _, want := range []string{"bulk", "MB/s", "tls / tcp", "tcp / tls", "weft / tcp"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("table lacks %q:\n%s", want, out.String())
 		}

@@ -1,5 +1,6 @@
-// Command bench compares weft with what stands below it: bare TCP and TLS over
-// TCP. Both ends run in this process on loopback; the transports take turns, so
+// Command bench compares weft with what stands below it, bare TCP and TLS over
+// TCP, and with its peers: yamux over TLS, quic-go, pion/sctp, and go-libp2p over
+// each of its transports, direct and through a relay without limits. Both ends run in this process on loopback; the transports take turns, so
 // that a busy moment of the machine hits all of them, and the table shows the
 // medians of the rounds.
 //

@@ -34,6 +34,7 @@ var layers = []stream.Layer{native.Layer{}, yamux.Layer{}, sctp.Layer{}}
 // first is the one that the others are compared with.
 func transports() []Transport {
 	all := []Transport{tcpTransport{}, tlsTransport{}, yamuxTransport{}, pionTransport{}, quicTransport{}}
+	all = append(all, libp2pTransports()...)
 	for i, l := range layers {
 		name := "weft"
 		if i > 0 {
