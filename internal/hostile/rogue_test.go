@@ -39,6 +39,7 @@ type talk struct {
 	read, write         [wire.SpaceApp]*handshake.Keys
 	said, heard         [wire.SpaceApp]uint64 // bytes of CRYPTO
 	next, largest       [wire.NumSpaces]uint64
+	run                 [wire.NumSpaces]uint64 // all from here to largest have come
 
 	// stuck keeps it from answering what the peer says in the handshake, and short
 	// from sending its own last flight.
@@ -293,6 +294,9 @@ func (t *talk) receive(b []byte) {
 		if h.Space != wire.SpaceApp {
 			t.remote = h.Src
 		}
+		if pn > t.largest[h.Space]+1 {
+			t.run[h.Space] = pn
+		}
 		t.largest[h.Space] = max(t.largest[h.Space], pn)
 		t.handle(h.Space, plain)
 	}
@@ -339,9 +343,9 @@ func (t *talk) handle(space wire.Space, b []byte) {
 // acknowledge sends what is owed for a packet.
 func (t *talk) acknowledge(space wire.Space) {
 	b := t.reply
-	acked := wire.AckRange{High: t.largest[space]}
+	acked := wire.AckRange{Low: t.run[space], High: t.largest[space]}
 	if space == wire.SpaceApp {
-		acked.Low = t.left
+		acked.Low = max(acked.Low, t.left)
 	}
 	if acked.Low <= acked.High {
 		b = wire.AppendAck(b, []wire.AckRange{acked}, 0)

@@ -10,6 +10,9 @@ import (
 // a peer that only sends need never acknowledge ours.
 const maxAckOnly = 256
 
+// maxTraps bounds how many numbers that were left out are remembered in a space.
+const maxTraps = 8
+
 // A space is the state of one packet number space.
 type space struct {
 	q             queue  // packets on the present path
@@ -23,6 +26,7 @@ type space struct {
 	lossTime      time.Time // when the front of q is lost by time; zero: unknown
 	runStart      time.Time // when the first of an unbroken run of lost packets was sent
 	lost          lostHistory
+	traps         []uint64 // the latest numbers that were left out, ascending
 	dropped       bool
 }
 
@@ -38,6 +42,23 @@ func (s *space) leavePath() {
 	}
 	s.lost = s.lost[:0]
 	s.runStart = time.Time{}
+}
+
+// trapped reports whether descending ranges hold a number that was left out.
+func (s *space) trapped(ranges []wire.AckRange) bool {
+	n := len(s.traps)
+	for _, r := range ranges {
+		for n > 0 && s.traps[n-1] > r.High {
+			n--
+		}
+		if n == 0 {
+			return false
+		}
+		if s.traps[n-1] >= r.Low {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *space) track(p *Packet) {
@@ -98,7 +119,7 @@ func (d *Detector) Acked(now time.Time, id wire.Space, ranges []wire.AckRange, a
 		return nil
 	}
 	largest := ranges[0].High
-	if largest >= s.next {
+	if largest >= s.next || s.trapped(ranges) {
 		return ErrNeverSent
 	}
 	d.recogniseLate(now, s, ranges)

@@ -117,6 +117,18 @@ func (d *Detector) Untracked(id wire.Space, number uint64) {
 	s.next = max(s.next, number+1)
 }
 
+// LeftOut tells that no packet of a space has this number, which is above all
+// so far, nor ever will: who acknowledges it guesses, to be sent more than has
+// arrived (RFC 9000 section 21.4).
+func (d *Detector) LeftOut(id wire.Space, number uint64) {
+	s := &d.spaces[id]
+	if len(s.traps) == maxTraps {
+		s.traps = append(s.traps[:0], s.traps[1:]...)
+	}
+	s.traps = append(s.traps, number)
+	s.next = max(s.next, number+1)
+}
+
 // Oldest returns the packet of a space that has waited longest for the ACK it
 // elicits, or nil: what a probe had best repeat (RFC 9002 section 6.2.4). The
 // packet remains the Detector's and is valid until the next call.

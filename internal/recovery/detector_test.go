@@ -28,6 +28,45 @@ func TestAckOfAPacketNeverSentIsAnError(t *testing.T) {
 	}
 }
 
+func TestAckOfANumberLeftOutIsAnError(t *testing.T) {
+	b := newBench(t, Config{}, 1200)
+	b.sendN(3)
+	b.leaveOut()
+	b.sendN(3) // 4 to 6
+	for range 2 * maxTraps {
+		b.leaveOut()
+		b.sendN(1)
+	}
+	b.sleep(10 * ms)
+	newest := b.next[wire.SpaceApp] - 1
+	oldest := newest + 1 - 2*maxTraps // the oldest trap that is remembered
+	for name, ranges := range map[string][]wire.AckRange{
+		"alone":                  {{Low: oldest, High: oldest}},
+		"the newest":             {{Low: newest - 1, High: newest}},
+		"in a range":             {{Low: 0, High: newest}},
+		"in a lower range":       {{Low: newest, High: newest}, {Low: oldest, High: oldest + 1}},
+		"between honest numbers": {{Low: newest, High: newest}, {Low: oldest - 1, High: oldest}, {Low: 0, High: 2}},
+	} {
+		if err := b.Acked(b.now, wire.SpaceApp, ranges, 0, b); !errors.Is(err, ErrNeverSent) {
+			t.Errorf("%s: %v, want ErrNeverSent", name, err)
+		}
+	}
+	if len(b.acked) != 0 {
+		t.Errorf("a bad ACK changed something: acked %v", b.acked)
+	}
+	var honest []wire.AckRange
+	for n := newest; n > oldest; n -= 2 {
+		honest = append(honest, wire.AckRange{Low: n, High: n})
+	}
+	honest = append(honest, wire.AckRange{Low: 4, High: 6}, wire.AckRange{Low: 0, High: 2})
+	if err := b.Acked(b.now, wire.SpaceApp, honest, 0, b); err != nil {
+		t.Errorf("what was sent: %v", err)
+	}
+	if n := testing.AllocsPerRun(100, func() { b.leaveOut() }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestAckOfAPacketLongGoneIsNoError(t *testing.T) {
 	b := newBench(t, Config{}, 1200)
 	b.sendN(10)

@@ -53,6 +53,12 @@ func (b *bench) send(space wire.Space, size int) uint64 {
 	return p.Number
 }
 
+// leaveOut leaves a number out in the application's space.
+func (b *bench) leaveOut() {
+	b.LeftOut(wire.SpaceApp, b.next[wire.SpaceApp])
+	b.next[wire.SpaceApp]++
+}
+
 // sendN sends n packets of 1200 bytes in the application's space.
 func (b *bench) sendN(n int) {
 	for range n {

@@ -51,8 +51,8 @@ func pump(t *testing.T, wg *sync.WaitGroup, x, y *Stream, n int, every time.Dura
 	})
 }
 
-// Under traffic a path that dies is left within 3 s by both sides, whichever
-// direction dies and whichever side sends, fast or slow.
+// Under traffic a path that dies is left within 3 s by the sides that send, and soon
+// after by the other, whichever direction dies and whichever side sends, fast or slow.
 func TestDeadDirectionIsNoticedUnderTraffic(t *testing.T) {
 	type pace struct {
 		n     int
@@ -106,8 +106,11 @@ func deadDirection(t *testing.T, delay time.Duration, dead, sends string, n int,
 	begun := time.Now()
 	// A piece may only just have been sent, so that nothing awaits an answer.
 	limit := 3*time.Second + every
-	l.moved(a, l.aOut, limit)
-	l.moved(b, l.bOut, limit)
+	// Who sends nothing doubts the path once the other's packets come over the route.
+	follow := maxDoubt + delay*3/2
+	within := map[bool]time.Duration{true: limit, false: limit + follow}
+	l.moved(a, l.aOut, within[sends != "b"])
+	l.moved(b, l.bOut, within[sends != "a"]-time.Since(begun))
 	t.Logf("both left after %v", time.Since(begun))
 	close(stop)
 	wg.Wait()

@@ -195,6 +195,10 @@ func (s *Session) planStreams() {
 // sealApp turns the plan into a sealed packet and records it as sent.
 func (s *Session) sealApp(now time.Time) *frame.Frame {
 	sp, p := &s.spaces[wire.SpaceApp], &s.plan
+	if s.leaveOut.due(sp.next) {
+		s.det.LeftOut(wire.SpaceApp, sp.next)
+		sp.next++
+	}
 	pn := sp.next
 	sp.next++
 	if s.app.NeedsUpdate() {

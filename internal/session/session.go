@@ -116,6 +116,7 @@ type core struct {
 	hs          *handshake.Conn
 	app         *handshake.AppKeys
 	spaces      [wire.NumSpaces]space
+	leaveOut    leaveOut
 	det         *recovery.Detector
 	state       state
 	started     time.Time
