@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -222,23 +223,37 @@ func (h *Host) sendLocked(port uint16, dst netip.AddrPort, payload []byte) error
 	if dst.Addr().Is6() {
 		src = h.v6
 	}
+	if dst.Port() != 0 && dst.IsValid() && (h.off || !src.IsValid()) {
+		return syscall.ENETUNREACH
+	}
+	return h.forgeLocked(netip.AddrPortFrom(src, port), dst, payload)
+}
+
+// forgeLocked is sendLocked from any address.
+func (h *Host) forgeLocked(src, dst netip.AddrPort, payload []byte) error {
 	imp := h.up.shaper.Impairment()
 	switch {
-	case dst.Port() == 0 || !dst.IsValid():
+	case dst.Port() == 0 || !dst.IsValid() || dst.Addr().Is4() != src.Addr().Is4():
 		return syscall.EINVAL
-	case h.off || !src.IsValid():
+	case h.off:
 		return syscall.ENETUNREACH
 	case len(payload) > maxPayload, imp.MaxPacket > 0 && len(payload) > imp.MaxPacket:
 		return syscall.EMSGSIZE
 	}
 	h.net.counters.Sent++
-	h.up.stageLocked(datagram{
-		from:    h,
-		src:     netip.AddrPortFrom(src, port),
-		dst:     dst,
-		payload: payload,
-	}, time.Now())
+	h.up.stageLocked(datagram{from: h, src: src, dst: dst, payload: payload}, time.Now())
 	return nil
+}
+
+// Forge sends a datagram with a copy of b that seems to come from src, as raw
+// sockets do where the provider does not look at sources (RFC 2827). It takes the
+// host's own link. The errors are those of [Conn.WriteToUDPAddrPort], and
+// syscall.EINVAL for addresses of two kinds.
+func (h *Host) Forge(b []byte, src, dst netip.AddrPort) error {
+	payload := slices.Clone(b)
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	return h.forgeLocked(src, dst, payload)
 }
 
 // arriveLocked puts what came down the host's link into a socket's inbox.

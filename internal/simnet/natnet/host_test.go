@@ -442,3 +442,31 @@ func TestLinkOfNATIsShared(t *testing.T) {
 		r.seen(t, a)
 	})
 }
+
+// What is forged takes the forger's link and arrives as if from somebody else,
+// who gets the answer; a NAT lets it in as it would the other.
+func TestForgedSources(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, n *Network, _ *reflectors) {
+		a, b, addrA, addrB := pair(t, n)
+		liar := n.Host("liar", HostConfig{})
+		if err := liar.Forge([]byte("lie"), addrA, addrB); err != nil {
+			t.Fatal(err)
+		}
+		elapse(time.Second)
+		buf := make([]byte, 10)
+		k, from, err := b.ReadFromUDPAddrPort(buf)
+		if err != nil || string(buf[:k]) != "lie" || from != addrA {
+			t.Errorf("got %q from %v, %v", buf[:k], from, err)
+		}
+		if up, _ := liar.LinkCounters(); up.Sent != 1 {
+			t.Errorf("%d datagrams took the forger's link", up.Sent)
+		}
+		if _, ok := reaches(t, b, from, a); !ok {
+			t.Error("the answer does not go to the address")
+		}
+		six := netip.AddrPortFrom(b.host.v6, 5000)
+		if err := liar.Forge([]byte("lie"), addrA, six); !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("from IPv4 to IPv6: %v", err)
+		}
+	})
+}
