@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weftnet/weft/internal/frame"
+	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/simnet"
 	"github.com/weftnet/weft/internal/wire"
 )
@@ -17,6 +19,30 @@ import (
 // nothing may.
 func forge(s *Session, via Path, kind uint8, data uint64) {
 	s.do(func(now time.Time) { s.sendProbe(now, via, kind, data, 0) })
+}
+
+// Whoever begins a handshake and never hears of it, because he is not where his
+// packets say: three times what came is sent there, also if the address is one that
+// another session has proven.
+func TestUnansweredHandshakesGetThreeTimesWhatTheySent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPathLab(t, relayed, 1, straight)
+		defer l.close()
+		w := l.ways[0]
+		w.b.Validated()
+		w.b.wire.Set(simnet.Impairment{Down: true})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		time.AfterFunc(100*time.Millisecond, func() { w.a.wire.Set(simnet.Impairment{Down: true}) }) // it says no more
+		if _, err := l.a.DialDirect(ctx, identity.Target{ID: l.b.self}, w.a); err == nil {
+			t.Fatal("a session came of it")
+		}
+		time.Sleep(time.Minute)
+		in, out := w.a.wire.Counters().BytesDelivered, w.b.wire.Counters().BytesSent
+		if in == 0 || out < in || out > 3*in {
+			t.Errorf("%d bytes were sent for %d", out, in)
+		}
+	})
 }
 
 // A peer that answers challenges on another path than they came on validates

@@ -171,6 +171,7 @@ func (e *Endpoint) answer(key initialKey, path Path, from string, h wire.Header)
 	s.remoteID, s.origDst = h.Src, h.Dst
 	e.initials[key] = s
 	s.origin = from
+	_, s.unsure = path.(Direct)
 	e.start(s)
 	return s
 }

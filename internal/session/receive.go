@@ -16,12 +16,21 @@ import (
 // packets keep their order.
 const maxEarly = 32 << 10
 
+// amplification is how many times what came from a client may be sent to its
+// address until it has answered from there (RFC 9000 section 8.1). A udp.Flow has
+// the same limit, but for all sessions: one with the real owner of the address
+// ends it, and so does a peer that names the address as its own.
+const amplification = 3
+
 // receive takes one link frame: one or more packets.
 func (s *Session) receive(now time.Time, it item) {
 	defer it.f.Release()
 	b := it.f.Packet()
 	s.count.PacketsReceived++
 	s.count.BytesReceived += uint64(len(b))
+	if s.unsure && it.via == s.ownPath {
+		s.budget += amplification * it.f.Len()
+	}
 	for len(b) > 0 && s.closing == nil {
 		h, header, payload, rest, err := wire.ParseHeader(b)
 		if err != nil || h.Dst != s.localID && (h.Dst != s.origDst || s.client) {
@@ -65,6 +74,9 @@ func (s *Session) packet(now time.Time, h wire.Header, header, payload []byte, i
 	if h.Space != wire.SpaceApp && !s.fromPeer(h.Src) {
 		s.count.PacketsDropped++
 		return
+	}
+	if h.Space == wire.SpaceHandshake {
+		s.unsure = false // the client has the keys, and so what was sent to it
 	}
 	s.heard(now)
 	if _, direct := it.via.(Direct); s.state == handshaking && !direct {

@@ -102,6 +102,14 @@ func (s *Session) transmit(f *frame.Frame, p Path) {
 	if p == s.paths.route {
 		s.paths.routeOut += uint64(len(f.Packet()))
 	}
+	if s.unsure && s.state == handshaking {
+		if s.budget -= f.Len(); s.budget < 0 {
+			s.budget += f.Len()
+			s.count.Unproven++
+			f.Release()
+			return
+		}
+	}
 	_ = p.Send(f) // a frame that a path drops is found lost like any other
 }
 

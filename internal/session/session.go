@@ -66,6 +66,8 @@ type Session struct {
 	target  identity.Target
 	claimed identity.NodeID // server: the source of the first packet
 	origin  string          // server: who answers for that packet
+	unsure  bool            // server: nothing proves that the client is at the Direct that it uses
+	budget  int             // bytes that may be sent there meanwhile
 	counted bool            // no longer an unfinished handshake; guarded by Endpoint.mu
 	expect  atomic.Uint64   // node whose frames may be of this session; 0: any
 	wakeup  signal
@@ -379,6 +381,7 @@ type Stats struct {
 	AnswersIgnored                            uint64 // PATH_RESPONSEs that no challenge on their path asked for, or late
 	PathsRefused                              uint64 // paths beyond a limit
 	ChallengesDropped                         uint64 // PATH_CHALLENGEs while too many waited for their answer
+	Unproven                                  uint64 // packets of a handshake not sent, since the client may be elsewhere
 	DatagramsDropped                          uint64 // sent or received while a queue was full
 	Streams                                   int
 	Turns                                     uint64 // times that the session's goroutine woke up
