@@ -71,14 +71,15 @@ func (d *directPaths) socketStatus() UDPStatus {
 		return UDPStatus{}
 	}
 	c := d.sock.Counters()
-	nat := d.nat.get().Result()
+	prober := d.nat.get()
+	nat, others := prober.Result(), prober.Counters()
 	return UDPStatus{
 		Addr:    d.sock.LocalAddr(),
 		Mapping: nat.Mapping.String(), Filtering: nat.Filtering.String(),
 		Seen:        nat.Reflexive,
 		PacketsSent: c.FramesOut, PacketsReceived: c.FramesIn,
 		PacketsDropped: d.stray.Load() + c.DroppedMalformed + c.DroppedOther + c.DroppedQueue + c.DroppedClosed +
-			c.DroppedTooBig + c.DroppedUnvalidated + c.DroppedUnreachable + c.DroppedFailed,
+			c.DroppedTooBig + c.DroppedUnvalidated + c.DroppedUnreachable + c.DroppedFailed + others.Malformed + others.Stray,
 	}
 }
 

@@ -40,8 +40,9 @@ type pair struct {
 	rate     int // bytes a second that are offered; 0: as many as pass
 
 	bulk, sink net.Conn // one direction
-	talk       net.Conn // comes back
+	talk, far  net.Conn // comes back
 	sent       int      // of bulk
+	direct     bool     // the path is to be direct
 }
 
 // A stretch is how a pair was off for a while.
@@ -56,11 +57,14 @@ func (w *world) newPair(from, to *host, rate int) *pair {
 	w.secrets(confidence)
 	p := &pair{w: w, name: from.name + " and " + to.name, from: from, to: to, rate: rate}
 	p.bulk, p.sink = w.connect(from, to)
-	var far net.Conn
-	p.talk, far = w.connect(from, to)
-	w.wg.Go(func() { _, _ = io.Copy(far, far) })
-	w.atEnd(func() { _, _, _, _ = p.bulk.Close(), p.sink.Close(), p.talk.Close(), far.Close() })
+	p.talk, p.far = w.connect(from, to)
+	w.wg.Go(func() { _, _ = io.Copy(p.far, p.far) })
+	w.atEnd(func() { _, _, _, _ = p.bulk.Close(), p.sink.Close(), p.talk.Close(), p.far.Close() })
+	p.direct = w.placed[from.name] != nil && w.placed[to.name] != nil
 	p.transfer(warmUp)
+	if p.isDirect() != p.direct {
+		w.Fatalf("%s: a direct path: %v, want %v", p.name, p.isDirect(), p.direct)
+	}
 	return p
 }
 
@@ -204,6 +208,9 @@ func (b bystanders) compare(before, after []stretch) {
 	for i, p := range b {
 		p.w.Helper()
 		p.w.Logf("%s: %v; under attack %v", p.name, before[i], after[i])
+		if p.isDirect() != p.direct {
+			p.w.Errorf("%s: the path has changed; a direct one: %v", p.name, p.isDirect())
+		}
 		for _, complaint := range after[i].worseThan(before[i]) {
 			p.w.Errorf("%s: %s", p.name, complaint)
 		}

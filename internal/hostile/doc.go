@@ -40,7 +40,10 @@
 // nobody has proven to hold ([world.claim]), links of members on which they
 // send what they like ([world.send]), members with code of their own for sessions
 // ([world.rogue]), and the place on the way between a host and a
-// relay ([world.onPath]). The endpoint and the switch of a member that went bad are in
+// relay ([world.onPath]). Hosts that are placed ([world.place]) have UDP and direct
+// paths; there an attacker forges addresses ([world.raider]), counts what third
+// parties get ([world.sink]) and stands on the path ([world.onDirect]), and bystanders
+// are near each other, too ([bystanders.nearby]). The endpoint and the switch of a member that went bad are in
 // its RelayHost. Then add a row to docs/security-tests.md; a test of internal/arch
 // checks that each test named there exists.
 package hostile

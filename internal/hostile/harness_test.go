@@ -23,6 +23,17 @@ func TestNothingHappensWithoutAnAttack(t *testing.T) {
 	})
 }
 
+// The same on direct paths.
+func TestNothingHappensOnDirectPathsWithoutAnAttack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.relay("relay", &relay.Server{})
+		w.place("victim", "friend")
+		victim := w.node("victim", overlay.Config{}, r)
+		b := w.bystanders(r).nearby(w, r).befriend(w, victim, r)
+		b.withstand(assault{play: func(ctx context.Context) { <-ctx.Done() }})
+	})
+}
+
 // What shares a link with a bystander's and takes more than a fair share of it is
 // seen: otherwise no other test here would mean anything.
 func TestContentionIsSeen(t *testing.T) {

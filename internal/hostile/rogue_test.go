@@ -23,6 +23,7 @@ type rogue struct {
 	link  *link.Link
 	relay *talk
 	wake  chan struct{}
+	out   func(*frame.Frame) // takes what it sends; nil: the link
 
 	mu    sync.Mutex
 	in    []*frame.Frame
@@ -87,6 +88,13 @@ func (w *world) attacker(name string, relay *host) *rogue {
 		<-ended
 	})
 	return r
+}
+
+// redirect has what the rogue sends go to out from now on, nil: over the link.
+func (r *rogue) redirect(out func(*frame.Frame)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.out = out
 }
 
 func (r *rogue) take(f *frame.Frame) {
@@ -241,7 +249,13 @@ func (t *talk) seal(space wire.Space, payload []byte) {
 
 // send sends a packet as it is.
 func (t *talk) send(packet []byte) {
-	_ = t.r.link.Send(addressed(t.r.creds.Key().ID(), t.peer, packet))
+	f := addressed(t.r.creds.Key().ID(), t.peer, packet)
+	if t.r.out == nil {
+		_ = t.r.link.Send(f)
+		return
+	}
+	t.r.out(f)
+	f.Release()
 }
 
 // flight sends what crypto/tls has to say. mu is held.

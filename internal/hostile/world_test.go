@@ -16,6 +16,7 @@ import (
 	"github.com/weftnet/weft/internal/identity"
 	"github.com/weftnet/weft/internal/link"
 	"github.com/weftnet/weft/internal/simnet"
+	"github.com/weftnet/weft/internal/simnet/natnet"
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/relay"
 )
@@ -60,13 +61,17 @@ var tokens = sync.OnceValues(func() (node, forRelay string) {
 type world struct {
 	*testing.T
 	net *simnet.Network
+	udp *natnet.Network
 	hub gossiptest.Hub // of the relays' gossip
 	log *logrus.Logger
 	wg  sync.WaitGroup
 
+	placed map[string]*natnet.Host // hosts that have UDP
+
 	mu       sync.Mutex
 	conns    map[[2]string][]*conn // by both hosts; dialled ones, open or not
 	paths    map[[2]string]*onPath
+	directs  map[directKey]*onPath
 	dials    map[string]int          // that hosts have tried, by address
 	accepted map[string]*simnet.Conn // the other ends, by who dialled
 	told     []string                // what honest nodes say, which nobody else may see
@@ -79,8 +84,9 @@ func inWorld(t *testing.T, f func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
-			T: t, net: simnet.NewNetwork(1), log: logrus.New(),
-			conns: make(map[[2]string][]*conn), paths: make(map[[2]string]*onPath), accepted: make(map[string]*simnet.Conn), dials: make(map[string]int),
+			T: t, net: simnet.NewNetwork(1), udp: natnet.New(1), log: logrus.New(), placed: make(map[string]*natnet.Host),
+			conns: make(map[[2]string][]*conn), paths: make(map[[2]string]*onPath), directs: make(map[directKey]*onPath),
+			accepted: make(map[string]*simnet.Conn), dials: make(map[string]int),
 		}
 		w.log.SetOutput(t.Output())
 		w.log.SetLevel(logrus.WarnLevel)
@@ -96,6 +102,7 @@ func (w *world) close() {
 		end()
 	}
 	w.net.Close()
+	w.udp.Close()
 	w.wg.Wait()
 }
 
@@ -146,6 +153,9 @@ func (w *world) start(name string, cfg overlay.Config) *host {
 			return nil, err
 		}
 		return w.watch(c, name, addr), nil
+	}
+	if w.placed[name] != nil {
+		cfg.ListenUDP = func(context.Context, string) (net.PacketConn, error) { return w.listenUDP(name) }
 	}
 	n, err := overlay.New(cfg)
 	if err != nil {
