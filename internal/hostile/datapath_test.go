@@ -40,6 +40,19 @@ func (w *way) end() int {
 	return w.n
 }
 
+// of does work to frames until the way's end.
+func (w *way) of(work func(*way, *frame.Frame) []*frame.Frame) func(*frame.Frame) []*frame.Frame {
+	return func(f *frame.Frame) []*frame.Frame {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.over {
+			return []*frame.Frame{f}
+		}
+		w.n++
+		return work(w, f)
+	}
+}
+
 // works are what a relay may do with packets and not stop them: what it returns goes
 // on in the place of a frame.
 var works = map[string]func(w *way, f *frame.Frame) []*frame.Frame{
@@ -189,17 +202,12 @@ func TestARelayLiesAboutAPeer(t *testing.T) {
 func (w *world) workOn(h, relay, peer *host, work func(*way, *frame.Frame) []*frame.Frame) [2]*way {
 	ways := [2]*way{{rng: rand.New(rand.NewPCG(1, 1))}, {rng: rand.New(rand.NewPCG(1, 2))}}
 	of := func(to *way) func(*frame.Frame) []*frame.Frame {
+		worked := to.of(work)
 		return func(f *frame.Frame) []*frame.Frame {
 			if f.Type() != frame.TypeData || f.Src() != peer.ID() && f.Dst() != peer.ID() {
 				return []*frame.Frame{f}
 			}
-			to.mu.Lock()
-			defer to.mu.Unlock()
-			if to.over {
-				return []*frame.Frame{f}
-			}
-			to.n++
-			return work(to, f)
+			return worked(f)
 		}
 	}
 	w.onPath(h, relay, &onPath{up: of(ways[0]), down: of(ways[1])})
