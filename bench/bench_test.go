@@ -2,7 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
+	"math"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,22 +15,74 @@ import (
 // small keeps a whole run of the transports below a second or two.
 var small = []string{"-rounds", "1", "-bytes", "2097152", "-time", "100ms", "-transports", "tcp,tls,weft"}
 
+// tiny is enough to fill every column.
+var tiny = budget{bytes: 2 << 20, time: 50 * time.Millisecond}
+
+// TestMain is the server's process in tests that need one.
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) == "" {
+		os.Exit(m.Run())
+	}
+	if err := obey(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "server:", err)
+		os.Exit(1)
+	}
+}
+
 func TestEveryTransportFillsEveryColumn(t *testing.T) {
 	for _, tr := range append(transports(), farTransports()[:len(layers)]...) {
 		t.Run(tr.Name(), func(t *testing.T) {
-			s, err := measure(t.Context(), tr, budget{bytes: 2 << 20, time: 100 * time.Millisecond})
+			t.Parallel() // what is measured does not matter here
+			s, err := measureOnce(t.Context(), tr, options{budget: tiny}, t.Output())
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, m := range []int{bulk, parallel, rttP50, rttP99, openP50} {
-				if s[m] <= 0 {
-					t.Errorf("%s is %v, want more than 0", metrics[m].name, s[m])
-				}
-			}
-			if s[rttP50] > s[rttP99] {
-				t.Errorf("median round trip %v is above the 99th percentile %v", s[rttP50], s[rttP99])
-			}
+			checkSample(t, s)
 		})
+	}
+}
+
+func TestTransportsFillEveryColumnInTwoProcesses(t *testing.T) {
+	for _, tr := range transports() {
+		if _, ok := tr.(apart); !ok || !slices.Contains([]string{"tcp", "yamux-tls", "quic-go", "libp2p-relay-tls", "weft", "weft-udp"}, tr.Name()) {
+			continue
+		}
+		t.Run(tr.Name(), func(t *testing.T) {
+			t.Parallel() // what is measured does not matter here
+			s, err := measureOnce(t.Context(), tr, options{budget: tiny, processes: true}, t.Output())
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkSample(t, s)
+		})
+	}
+}
+
+func TestServersProcessSaysWhatWentWrong(t *testing.T) {
+	c, err := startChild(t.Context(), t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.call(t.Context(), order{Do: doServe, Transport: "pigeon"}); err == nil || !strings.Contains(err.Error(), "pigeon") {
+		t.Errorf("error %v does not name the transport", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.call(t.Context(), order{Do: doUsage}); err == nil {
+		t.Error("a process that has ended obeys")
+	}
+}
+
+func checkSample(t *testing.T, s sample) {
+	t.Helper()
+	for _, m := range []int{bulk, parallel, rttP50, rttP99, openP50, startup, cold, requests} {
+		if s[m] <= 0 {
+			t.Errorf("%s is %v, want more than 0", metrics[m].name, s[m])
+		}
+	}
+	if s[rttP50] > s[rttP99] {
+		t.Errorf("median round trip %v is above the 99th percentile %v", s[rttP50], s[rttP99])
 	}
 }
 
@@ -79,5 +135,18 @@ func TestMedians(t *testing.T) {
 	}
 	if median[rttP50] != 0 || spread[rttP50] != 0 {
 		t.Error("a metric that is always 0 must stay 0")
+	}
+}
+
+func TestRatiosAreOfTheSameRound(t *testing.T) {
+	r, base := row{rounds: make([]sample, 3)}, row{rounds: make([]sample, 3)}
+	for i, v := range [][2]float64{{10, 100}, {30, 10}, {20, 10}} {
+		r.rounds[i][bulk], base.rounds[i][bulk] = v[0], v[1]
+	}
+	if got := ratio(r, base, bulk); got != 2 {
+		t.Errorf("ratio %v, want 2", got)
+	}
+	if got := ratio(r, base, cold); !math.IsNaN(got) {
+		t.Errorf("ratio to nothing is %v, want NaN", got)
 	}
 }

@@ -44,12 +44,12 @@ func farTransports() (all []Transport) {
 
 func (t farTransport) Name() string { return t.name }
 
-func (t farTransport) Start(ctx context.Context) (Pairs, error) {
-	p := &farPairs{}
+func (t farTransport) Start(ctx context.Context) (Server, Client, error) {
+	p := &farPair{}
 	if err := p.start(ctx, t); err != nil {
-		return nil, errors.Join(err, p.Close())
+		return nil, nil, errors.Join(err, p.Close())
 	}
-	return p, nil
+	return p, farClient{p.ends[0].mux}, nil
 }
 
 // A farEnd is one of two nodes. It is the session's path to the other one, too.
@@ -70,9 +70,10 @@ func (e *farEnd) Send(f *frame.Frame) error {
 	return nil
 }
 
-type farPairs struct{ ends [2]*farEnd }
+// A farPair is the client's end and the server's, of which it is the [Server].
+type farPair struct{ ends [2]*farEnd }
 
-func (p *farPairs) start(ctx context.Context, t farTransport) error {
+func (p *farPair) start(ctx context.Context, t farTransport) error {
 	network, err := identity.OpenNetwork(identity.NetworkConfig{Open: true})
 	if err != nil {
 		return err
@@ -137,30 +138,17 @@ func newFarEnd(network *identity.Network, layer stream.Layer, accepted chan *ses
 	return e, err
 }
 
-func (p *farPairs) Open(ctx context.Context) (client, server net.Conn, err error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	accepted := make(chan result, 1)
-	go func() {
-		r, err := p.ends[1].mux.Accept(ctx)
-		if err != nil {
-			accepted <- result{nil, err}
-			return
-		}
-		c, err := r.Accept()
-		accepted <- result{c, err}
-	}()
-	c, err := p.ends[0].mux.Open(ctx, benchPort, stream.OpenOptions{})
+func (p *farPair) Addr() string { return "" }
+
+func (p *farPair) Accept() (net.Conn, error) {
+	r, err := p.ends[1].mux.Accept(context.Background()) // Close ends it
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	r := <-accepted
-	return c, r.conn, r.err
+	return r.Accept()
 }
 
-func (p *farPairs) Close() error {
+func (p *farPair) Close() error {
 	var errs []error
 	for _, e := range p.ends {
 		if e == nil {
@@ -178,3 +166,12 @@ func (p *farPairs) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// farClient opens conns to the pair's server, which closes both ends.
+type farClient struct{ mux stream.Mux }
+
+func (c farClient) Dial(ctx context.Context) (net.Conn, error) {
+	return c.mux.Open(ctx, benchPort, stream.OpenOptions{})
+}
+
+func (farClient) Close() error { return nil }

@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
@@ -53,13 +54,26 @@ func libp2pTransports() (all []Transport) {
 
 func (t libp2pTransport) Name() string { return t.name }
 
-func (t libp2pTransport) Start(ctx context.Context) (Pairs, error) {
-	p := &libp2pPairs{accepted: make(chan network.Stream)}
-	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if err := p.start(ctx, t); err != nil {
-		return nil, errors.Join(err, p.Close())
+func (t libp2pTransport) Serve(ctx context.Context) (Server, error) {
+	s := &libp2pServer{accepted: make(chan libp2pConn)}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := s.start(ctx, t); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	return p, nil
+	return s, nil
+}
+
+func (t libp2pTransport) Client(_ context.Context, addr string) (Client, error) {
+	at, err := peer.AddrInfoFromString(addr)
+	if err != nil {
+		return nil, err
+	}
+	h, err := t.host("")
+	if err != nil {
+		return nil, err
+	}
+	h.Peerstore().AddAddrs(at.ID, at.Addrs, peerstore.PermanentAddrTTL)
+	return libp2pClient{h, at.ID}, nil
 }
 
 // host makes a host, which listens unless listen is empty.
@@ -83,101 +97,113 @@ func (t libp2pTransport) host(listen string) (host.Host, error) {
 
 const libp2pProtocol = "/bench/1"
 
-type libp2pPairs struct {
-	hosts    []host.Host // server, client, then the relay if there is one
+// libp2pServer is the host that accepts, and the relay if there is one.
+type libp2pServer struct {
+	hosts    []host.Host // the server first
 	relay    *relay.Relay
-	accepted chan network.Stream
+	addr     string
+	accepted chan libp2pConn
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 }
 
-// start brings up the hosts and connects the client with the server.
-func (p *libp2pPairs) start(ctx context.Context, t libp2pTransport) error {
+func (s *libp2pServer) start(ctx context.Context, t libp2pTransport) error {
 	listen := t.listen
 	if t.relayed {
 		listen = "" // so that there is no way but the relay
 	}
-	for _, addr := range []string{listen, ""} {
-		h, err := t.host(addr)
-		if err != nil {
-			return err
-		}
-		p.hosts = append(p.hosts, h)
+	server, err := t.host(listen)
+	if err != nil {
+		return err
 	}
-	server := p.hosts[0]
-	server.SetStreamHandler(libp2pProtocol, func(s network.Stream) {
-		select {
-		case p.accepted <- s:
-		case <-p.ctx.Done():
-			_ = s.Reset()
-		}
-	})
-	addrs := server.Addrs()
+	s.hosts = append(s.hosts, server)
+	server.SetStreamHandler(libp2pProtocol, s.handle)
+	at := server.Addrs()
 	if t.relayed {
-		addr, err := p.reserve(ctx, t)
-		if err != nil {
+		if at, err = s.reserve(ctx, t); err != nil {
 			return err
 		}
-		addrs = []multiaddr.Multiaddr{addr}
 	}
-	return p.hosts[1].Connect(ctx, peer.AddrInfo{ID: server.ID(), Addrs: addrs})
+	s.addr = at[0].String() + "/p2p/" + server.ID().String()
+	return nil
 }
 
-// reserve starts a relay, lets the server ask for a place on it, and returns the
-// server's address there.
-func (p *libp2pPairs) reserve(ctx context.Context, t libp2pTransport) (multiaddr.Multiaddr, error) {
+// handle takes the byte that a stream begins with.
+func (s *libp2pServer) handle(c network.Stream) {
+	_, err := c.Read(make([]byte, 1))
+	if err == nil {
+		select {
+		case s.accepted <- libp2pConn{c}:
+			return
+		case <-s.ctx.Done():
+		}
+	}
+	_ = c.Reset()
+}
+
+// reserve starts a relay, asks it for a place, and returns the server's address
+// there.
+func (s *libp2pServer) reserve(ctx context.Context, t libp2pTransport) ([]multiaddr.Multiaddr, error) {
 	h, err := t.host(t.listen)
 	if err != nil {
 		return nil, err
 	}
-	p.hosts = append(p.hosts, h)
-	if p.relay, err = relay.New(h, relay.WithInfiniteLimits()); err != nil {
+	s.hosts = append(s.hosts, h)
+	if s.relay, err = relay.New(h, relay.WithInfiniteLimits()); err != nil {
 		return nil, err
 	}
 	at := peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()}
-	server := p.hosts[0]
-	if err := server.Connect(ctx, at); err != nil {
+	if err := s.hosts[0].Connect(ctx, at); err != nil {
 		return nil, err
 	}
-	if _, err := client.Reserve(ctx, server, at); err != nil {
+	if _, err := client.Reserve(ctx, s.hosts[0], at); err != nil {
 		return nil, err
 	}
-	return multiaddr.NewMultiaddr(h.Addrs()[0].String() + "/p2p/" + h.ID().String() + "/p2p-circuit")
+	a, err := multiaddr.NewMultiaddr(h.Addrs()[0].String() + "/p2p/" + h.ID().String() + "/p2p-circuit")
+	return []multiaddr.Multiaddr{a}, err
 }
 
-// Open writes a byte, because a stream's protocol is agreed on with the first
-// data.
-func (p *libp2pPairs) Open(ctx context.Context) (client, server net.Conn, err error) {
-	c, err := p.hosts[1].NewStream(ctx, p.hosts[0].ID(), libp2pProtocol)
-	if err != nil {
-		return nil, nil, err
-	}
-	if _, err := c.Write([]byte{0}); err != nil {
-		return nil, nil, err
-	}
+func (s *libp2pServer) Addr() string { return s.addr }
+
+func (s *libp2pServer) Accept() (net.Conn, error) {
 	select {
-	case s := <-p.accepted:
-		_, err = s.Read(make([]byte, 1))
-		return libp2pConn{c}, libp2pConn{s}, err
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
+	case c := <-s.accepted:
+		return c, nil
+	case <-s.ctx.Done():
+		return nil, net.ErrClosed
 	}
 }
 
-func (p *libp2pPairs) Close() error {
-	p.cancel()
+func (s *libp2pServer) Close() error {
+	s.cancel()
 	var errs []error
-	if p.relay != nil {
-		errs = append(errs, p.relay.Close())
+	if s.relay != nil {
+		errs = append(errs, s.relay.Close())
 	}
-	for _, h := range p.hosts {
+	for _, h := range s.hosts {
 		errs = append(errs, h.Close())
 	}
 	return errors.Join(errs...)
 }
 
+type libp2pClient struct {
+	host.Host
+	server peer.ID
+}
+
+// Dial writes a byte, because a stream's protocol is agreed on with the first
+// data.
+func (c libp2pClient) Dial(ctx context.Context) (net.Conn, error) {
+	s, err := c.NewStream(ctx, c.server, libp2pProtocol)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.Write([]byte{0})
+	return libp2pConn{s}, err
+}
+
 // libp2pConn makes a net.Conn of a stream.
 type libp2pConn struct{ network.Stream }
 
-func (c libp2pConn) LocalAddr() net.Addr  { return nil }
-func (c libp2pConn) RemoteAddr() net.Addr { return nil }
+func (c libp2pConn) LocalAddr() net.Addr  { return noAddr{} }
+func (c libp2pConn) RemoteAddr() net.Addr { return noAddr{} }

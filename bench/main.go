@@ -1,10 +1,12 @@
 // Command bench compares weft with what stands below it, bare TCP and TLS over
 // TCP, and with its peers: yamux over TLS, quic-go, pion/sctp, and go-libp2p over
-// each of its transports, direct and through a relay without limits. Both ends run in this process on loopback; the transports take turns, so
-// that a busy moment of the machine hits all of them, and the table shows the
-// medians of the rounds.
+// each of its transports, direct and through a relay without limits. Everything
+// runs on loopback, both ends in this process, or the server's in one of its own.
+// The transports take turns, so that a busy moment of the machine hits all of
+// them; the table shows the medians of the rounds, and the medians of the ratios
+// to TCP and TLS of the same round.
 //
-//	go run . [-rounds 3] [-bytes N] [-time D] [-transports tcp,tls] [-far] [-json]
+//	go run . [-rounds 3] [-bytes N] [-time D] [-transports tcp,weft*] [-processes] [-far] [-json]
 package main
 
 import (
@@ -21,6 +23,13 @@ import (
 )
 
 func main() {
+	if os.Getenv(childEnv) != "" {
+		if err := obey(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: server:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -34,73 +43,102 @@ func main() {
 func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(progress)
-	rounds := flags.Int("rounds", 3, "how often each transport is measured")
-	bytes := flags.Int64("bytes", 1<<30, "end a transfer after this many bytes")
-	limit := flags.Duration("time", time.Second, "end a measurement after this time")
+	var o options
+	flags.IntVar(&o.rounds, "rounds", 3, "how often each transport is measured")
+	flags.Int64Var(&o.budget.bytes, "bytes", 1<<30, "end a transfer after this many bytes")
+	flags.DurationVar(&o.budget.time, "time", time.Second, "end a measurement after this time")
+	flags.BoolVar(&o.processes, "processes", false, "run the server's side, and the relay, in a process of its own")
 	far := flags.Bool("far", false, "measure weft's layers over a simulated path of 100 Mbit/s and 50 ms, without and with loss")
-	only := flags.String("transports", "", "comma-separated names; empty measures all")
+	only := flags.String("transports", "", "comma-separated names, or beginnings of names that end in *; empty measures all")
 	asJSON := flags.Bool("json", false, "write JSON instead of a table")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *rounds < 1 || *bytes < manyStreams*writeSize || *limit <= 0 {
+	if o.rounds < 1 || o.budget.bytes < manyStreams*writeSize || o.budget.time <= 0 {
 		return fmt.Errorf("-rounds must be at least 1, -bytes at least %d and -time positive", manyStreams*writeSize)
 	}
 	all := transports()
 	if *far {
 		all = farTransports()
 	}
+	if o.processes {
+		all = slices.DeleteFunc(all, func(t Transport) bool { _, ok := t.(apart); return !ok })
+	}
 	chosen, err := choose(all, *only)
 	if err != nil {
 		return err
 	}
-	rows, err := measureAll(ctx, chosen, *rounds, budget{*bytes, *limit}, progress)
+	rows, err := measureAll(ctx, chosen, o, progress)
 	if err != nil {
 		return err
 	}
 	if *asJSON {
-		return writeJSON(out, rows, *rounds)
+		return writeJSON(out, rows, o.rounds)
 	}
 	return writeTable(out, rows)
 }
 
-// choose picks the transports named in a comma-separated list; all if it is
-// empty.
+// options are what the arguments say of how to measure.
+type options struct {
+	rounds    int
+	budget    budget
+	processes bool
+}
+
+// choose picks the transports named in a comma-separated list, in the list's
+// order; all if it is empty.
 func choose(all []Transport, names string) ([]Transport, error) {
 	if names == "" {
 		return all, nil
 	}
 	var chosen []Transport
 	for name := range strings.SplitSeq(names, ",") {
-		i := slices.IndexFunc(all, func(t Transport) bool { return t.Name() == name })
-		if i < 0 {
-			return nil, fmt.Errorf("there is no transport %q", name)
+		before := len(chosen)
+		prefix, many := strings.CutSuffix(name, "*")
+		for _, t := range all {
+			if t.Name() == name || many && strings.HasPrefix(t.Name(), prefix) {
+				chosen = append(chosen, t)
+			}
 		}
-		chosen = append(chosen, all[i])
+		if len(chosen) == before {
+			return nil, fmt.Errorf("there is no transport %q here", name)
+		}
 	}
 	return chosen, nil
 }
 
 // measureAll measures the transports in turn, round by round.
-func measureAll(ctx context.Context, ts []Transport, rounds int, b budget, progress io.Writer) ([]row, error) {
-	samples := make([][]sample, len(ts))
-	for r := range rounds {
+func measureAll(ctx context.Context, ts []Transport, o options, progress io.Writer) ([]row, error) {
+	rows := make([]row, len(ts))
+	for r := range o.rounds {
 		for i, t := range ts {
-			fmt.Fprintf(progress, "round %d of %d: %s\n", r+1, rounds, t.Name())
-			s, err := measure(ctx, t, b)
+			fmt.Fprintf(progress, "round %d of %d: %s\n", r+1, o.rounds, t.Name())
+			s, err := measureOnce(ctx, t, o, progress)
 			if err != nil {
 				return nil, err
 			}
-			samples[i] = append(samples[i], s)
+			rows[i].name = t.Name()
+			rows[i].rounds = append(rows[i].rounds, s)
 			if err := ctx.Err(); err != nil {
 				return nil, context.Cause(ctx)
 			}
 		}
 	}
-	rows := make([]row, len(ts))
-	for i, t := range ts {
-		rows[i].name = t.Name()
-		rows[i].median, rows[i].spread = medians(samples[i])
+	for i := range rows {
+		rows[i].median, rows[i].spread = medians(rows[i].rounds)
 	}
 	return rows, nil
+}
+
+// measureOnce takes one sample, with a new process if there are to be two.
+func measureOnce(ctx context.Context, t Transport, o options, stderr io.Writer) (s sample, err error) {
+	if !o.processes {
+		return measure(ctx, t, nil, o.budget)
+	}
+	other, err := startChild(ctx, stderr)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, other.Close()) }()
+	return measure(ctx, t, other, o.budget)
 }

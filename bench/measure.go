@@ -18,11 +18,13 @@ const (
 	manyStreams  = 16
 	idleStreams  = 100
 	opens        = 100
+	colds        = 5
 	maxPings     = 20_000
 	megabyte     = 1e6
 	gigabyte     = 1e9
 	patience     = time.Minute // beyond a measurement's own time; then it has failed
 	microseconds = float64(time.Microsecond)
+	milliseconds = float64(time.Millisecond)
 )
 
 // A budget bounds each single measurement: it ends at whichever limit comes
@@ -35,44 +37,178 @@ type budget struct {
 // halfCloser is what a conn must offer so that its reader sees the end.
 type halfCloser interface{ CloseWrite() error }
 
-// measure takes one sample of a transport.
-func measure(ctx context.Context, t Transport, b budget) (s sample, err error) {
-	pairs, err := t.Start(ctx)
-	if err != nil {
-		return s, err
+// ends are the two running sides of a transport.
+type ends struct {
+	client Client
+	server side
+	remote bool // the server's side is another process, which outlives them
+}
+
+// connect brings up both sides; the server's in another process unless that is
+// nil.
+func connect(ctx context.Context, t Transport, other *child) (*ends, error) {
+	if t, ok := t.(together); ok {
+		s, c, err := t.Start(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &ends{client: c, server: newLocalSide(s)}, nil
 	}
-	defer func() { err = errors.Join(err, pairs.Close()) }()
-	for _, step := range []func(context.Context, Pairs, budget, *sample) error{
-		measureOpen, measurePing, measureBulk, measureParallel, measureIdle,
+	split := t.(apart)
+	e := &ends{}
+	var addr string
+	if other != nil {
+		a, err := other.call(ctx, order{Do: doServe, Transport: t.Name()})
+		if err != nil {
+			return nil, err
+		}
+		e.server, e.remote, addr = other, true, a.Addr
+	} else {
+		s, err := split.Serve(ctx)
+		if err != nil {
+			return nil, err
+		}
+		e.server, addr = newLocalSide(s), s.Addr()
+	}
+	var err error
+	if e.client, err = split.Client(ctx, addr); err != nil {
+		return nil, errors.Join(err, e.closeServer())
+	}
+	return e, nil
+}
+
+// settle waits until both sides are what is to be measured.
+func (e *ends) settle(ctx context.Context) error {
+	if s, ok := e.client.(settler); ok {
+		if err := s.Settle(ctx); err != nil {
+			return err
+		}
+	}
+	_, err := e.server.call(ctx, order{Do: doSettle})
+	return err
+}
+
+// usage is that of both sides.
+func (e *ends) usage(ctx context.Context) (usage, error) {
+	u := used()
+	if !e.remote {
+		return u, nil
+	}
+	a, err := e.server.call(ctx, order{Do: doUsage})
+	u.Before += a.Usage.Before
+	u.After += a.Usage.After
+	u.Mallocs += a.Usage.Mallocs
+	u.Bytes += a.Usage.Bytes
+	u.Goroutines += a.Usage.Goroutines
+	return u, err
+}
+
+func (e *ends) closeServer() error {
+	if !e.remote {
+		return e.server.Close()
+	}
+	_, err := e.server.call(context.Background(), order{Do: doServe})
+	return err
+}
+
+func (e *ends) Close() error { return errors.Join(e.client.Close(), e.closeServer()) }
+
+// measure takes one sample of a transport.
+func measure(ctx context.Context, t Transport, other *child, b budget) (s sample, err error) {
+	if err := measureCold(ctx, t, other, b, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", t.Name(), err)
+	}
+	e, err := connect(ctx, t, other)
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", t.Name(), err)
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	if _, err = firstByte(ctx, e); err == nil {
+		err = e.settle(ctx)
+	}
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", t.Name(), err)
+	}
+	for _, step := range []func(context.Context, *ends, budget, *sample) error{
+		measureOpen, measureIdle, measurePing, measureBulk, measureParallel, measureHTTP,
 	} {
 		runtime.GC()
-		if err := step(ctx, pairs, b, &s); err != nil {
+		if err := step(ctx, e, b, &s); err != nil {
 			return s, fmt.Errorf("%s: %w", t.Name(), err)
 		}
 	}
 	return s, nil
 }
 
+// measureCold fills startup and cold.
+func measureCold(ctx context.Context, t Transport, other *child, b budget, s *sample) error {
+	var ups, firsts []float64
+	for begun := time.Now(); len(ups) < colds && (len(ups) == 0 || time.Since(begun) < b.time); {
+		runtime.GC()
+		start := time.Now()
+		e, err := connect(ctx, t, other)
+		if err != nil {
+			return err
+		}
+		up := time.Since(start)
+		first, err := firstByte(ctx, e)
+		if err = errors.Join(err, e.Close()); err != nil {
+			return fmt.Errorf("cold: %w", err)
+		}
+		ups, firsts = append(ups, float64(up)/milliseconds), append(firsts, float64(first)/milliseconds)
+	}
+	slices.Sort(ups)
+	slices.Sort(firsts)
+	s[startup], s[cold] = quantile(ups, 0.5), quantile(firsts, 0.5)
+	return nil
+}
+
+// firstByte dials and gets one byte echoed; it returns how long that took.
+func firstByte(ctx context.Context, e *ends) (took time.Duration, err error) {
+	if err := e.begin(ctx, doEcho, patience); err != nil {
+		return 0, err
+	}
+	if took, err = openOnce(ctx, e); err != nil {
+		return 0, err
+	}
+	return took, e.await(ctx, 1)
+}
+
+// begin sets what happens to the conns that arrive from now on.
+func (e *ends) begin(ctx context.Context, mode string, timeout time.Duration) error {
+	_, err := e.server.call(ctx, order{Do: mode, Timeout: timeout})
+	return err
+}
+
+// await waits until n conns were dealt with.
+func (e *ends) await(ctx context.Context, n int) error {
+	_, err := e.server.call(ctx, order{Do: doAwait, N: n})
+	return err
+}
+
 // measureBulk fills bulk, bulkCPU and bulkAllocs.
-func measureBulk(ctx context.Context, p Pairs, b budget, s *sample) error {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	cpu := cpuTime()
-	n, took, err := transfer(ctx, p, 1, b)
+func measureBulk(ctx context.Context, e *ends, b budget, s *sample) error {
+	before, err := e.usage(ctx)
+	if err != nil {
+		return err
+	}
+	n, took, err := transfer(ctx, e, 1, b)
 	if err != nil {
 		return fmt.Errorf("bulk: %w", err)
 	}
-	cpu = cpuTime() - cpu
-	runtime.ReadMemStats(&after)
+	after, err := e.usage(ctx)
+	if err != nil {
+		return err
+	}
 	s[bulk] = float64(n) / megabyte / took.Seconds()
-	s[bulkCPU] = cpu.Seconds() / (float64(n) / gigabyte)
+	s[bulkCPU] = (after.Before - before.After).Seconds() / (float64(n) / gigabyte)
 	s[bulkAllocs] = float64(after.Mallocs-before.Mallocs) / (float64(n) / megabyte)
 	return nil
 }
 
 // measureParallel fills parallel.
-func measureParallel(ctx context.Context, p Pairs, b budget, s *sample) error {
-	n, took, err := transfer(ctx, p, manyStreams, b)
+func measureParallel(ctx context.Context, e *ends, b budget, s *sample) error {
+	n, took, err := transfer(ctx, e, manyStreams, b)
 	if err != nil {
 		return fmt.Errorf("%d streams: %w", manyStreams, err)
 	}
@@ -82,35 +218,37 @@ func measureParallel(ctx context.Context, p Pairs, b budget, s *sample) error {
 
 // transfer sends over n new streams at once, from client to server, and returns
 // how many bytes arrived and how long it took until the last of them.
-func transfer(ctx context.Context, p Pairs, n int, b budget) (int64, time.Duration, error) {
-	clients, servers, err := openAll(ctx, p, n)
-	defer closeAll(clients, servers)
+func transfer(ctx context.Context, e *ends, n int, b budget) (int64, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.time+patience)
+	defer cancel()
+	if err := e.begin(ctx, doDrain, b.time+patience); err != nil {
+		return 0, 0, err
+	}
+	conns, err := dialAll(ctx, e, n)
+	defer closeAll(conns)
 	if err != nil {
 		return 0, 0, err
 	}
 	start := time.Now()
-	if err := setDeadlines(start.Add(b.time+patience), clients, servers); err != nil {
+	if err := setDeadlines(start.Add(b.time+patience), conns); err != nil {
 		return 0, 0, err
 	}
-	sent, received := make([]int64, n), make([]int64, n)
-	sendErr, drainErr := make([]error, n), make([]error, n)
+	sent, errs := make([]int64, n), make([]error, n)
 	var wg sync.WaitGroup
 	for i := range n {
-		wg.Go(func() { sent[i], sendErr[i] = send(clients[i], b.bytes/int64(n), start.Add(b.time)) })
-		wg.Go(func() { received[i], drainErr[i] = drain(servers[i]) })
+		wg.Go(func() { sent[i], errs[i] = send(conns[i], b.bytes/int64(n), start.Add(b.time)) })
 	}
 	wg.Wait()
+	a, err := e.server.call(ctx, order{Do: doAwait, N: n})
 	took := time.Since(start)
 	var total int64
-	var errs []error
-	for i := range n {
-		total += received[i]
-		errs = append(errs, sendErr[i], drainErr[i])
-		if sent[i] != received[i] {
-			errs = append(errs, fmt.Errorf("stream %d: sent %d bytes, received %d", i, sent[i], received[i]))
-		}
+	for _, n := range sent {
+		total += n
 	}
-	return total, took, errors.Join(errs...)
+	if err = errors.Join(append(errs, err)...); err == nil && total != a.Bytes {
+		err = fmt.Errorf("sent %d bytes, received %d", total, a.Bytes)
+	}
+	return a.Bytes, took, err
 }
 
 // send writes until a limit is reached and then half-closes.
@@ -130,47 +268,33 @@ func send(c net.Conn, bytes int64, until time.Time) (sent int64, err error) {
 	return sent, h.CloseWrite()
 }
 
-// drain reads to the end. (io.Copy to io.Discard would read 8 KiB at a time.)
-func drain(c net.Conn) (received int64, err error) {
-	buf := make([]byte, 2*writeSize)
-	for {
-		n, err := c.Read(buf)
-		received += int64(n)
-		if errors.Is(err, io.EOF) {
-			return received, nil
-		} else if err != nil {
-			return received, err
-		}
-	}
-}
-
 // measurePing fills rttP50 and rttP99.
-func measurePing(ctx context.Context, p Pairs, b budget, s *sample) error {
-	clients, servers, err := openAll(ctx, p, 1)
-	defer closeAll(clients, servers)
+func measurePing(ctx context.Context, e *ends, b budget, s *sample) error {
+	if err := e.begin(ctx, doEcho, b.time+patience); err != nil {
+		return err
+	}
+	conns, err := dialAll(ctx, e, 1)
+	defer closeAll(conns)
 	if err != nil {
 		return fmt.Errorf("ping: %w", err)
 	}
 	start := time.Now()
-	if err := setDeadlines(start.Add(b.time+patience), clients, servers); err != nil {
+	if err := setDeadlines(start.Add(b.time+patience), conns); err != nil {
 		return err
 	}
-	var echo sync.WaitGroup
-	defer echo.Wait()
-	echo.Go(func() { echoAll(servers[0]) })
-	defer func() { _ = clients[0].Close() }() // ends echo
-	var rtts []float64
+	rtts := make([]float64, 0, maxPings)
 	buf := make([]byte, pingSize)
 	for len(rtts) < maxPings && time.Since(start) < b.time {
 		sent := time.Now()
-		if err := exchange(clients[0], buf); err != nil {
+		if err := exchange(conns[0], buf); err != nil {
 			return fmt.Errorf("ping: %w", err)
 		}
 		rtts = append(rtts, float64(time.Since(sent))/microseconds)
 	}
 	slices.Sort(rtts)
 	s[rttP50], s[rttP99] = quantile(rtts, 0.5), quantile(rtts, 0.99)
-	return nil
+	closeAll(conns)
+	return e.await(ctx, 1)
 }
 
 // exchange sends buf and waits until as much came back.
@@ -182,27 +306,15 @@ func exchange(c net.Conn, buf []byte) error {
 	return err
 }
 
-// echoAll sends back what it reads until the conn ends; the other end notices
-// if that is too early.
-func echoAll(c net.Conn) {
-	buf := make([]byte, pingSize)
-	for {
-		n, err := c.Read(buf)
-		if err != nil {
-			return
-		}
-		if _, err := c.Write(buf[:n]); err != nil {
-			return
-		}
-	}
-}
-
 // measureOpen fills openP50.
-func measureOpen(ctx context.Context, p Pairs, b budget, s *sample) error {
+func measureOpen(ctx context.Context, e *ends, b budget, s *sample) error {
+	if err := e.begin(ctx, doEcho, patience); err != nil {
+		return err
+	}
 	start := time.Now()
 	var took []float64
 	for len(took) < opens && time.Since(start) < b.time {
-		d, err := openOnce(ctx, p)
+		d, err := openOnce(ctx, e)
 		if err != nil {
 			return fmt.Errorf("open: %w", err)
 		}
@@ -210,81 +322,100 @@ func measureOpen(ctx context.Context, p Pairs, b budget, s *sample) error {
 	}
 	slices.Sort(took)
 	s[openP50] = quantile(took, 0.5)
-	return nil
+	return e.await(ctx, len(took))
 }
 
-// openOnce opens a stream, gets one byte echoed, and closes it, which does not
-// count.
-func openOnce(ctx context.Context, p Pairs) (time.Duration, error) {
+// openOnce dials, gets one byte echoed, and closes, which does not count.
+func openOnce(ctx context.Context, e *ends) (time.Duration, error) {
 	opened := time.Now()
-	clients, servers, err := openAll(ctx, p, 1)
-	defer closeAll(clients, servers)
+	conns, err := dialAll(ctx, e, 1)
+	defer closeAll(conns)
 	if err != nil {
 		return 0, err
 	}
-	if err := setDeadlines(time.Now().Add(patience), clients, servers); err != nil {
+	if err := setDeadlines(opened.Add(patience), conns); err != nil {
 		return 0, err
 	}
-	var echo sync.WaitGroup
-	defer echo.Wait()
-	echo.Go(func() { echoAll(servers[0]) })
-	defer func() { _ = clients[0].Close() }()
-	err = exchange(clients[0], make([]byte, 1))
+	err = exchange(conns[0], make([]byte, 1))
 	return time.Since(opened), err
 }
 
 // measureIdle fills idleHeap and idleGo.
-func measureIdle(ctx context.Context, p Pairs, _ budget, s *sample) error {
-	heap, goroutines := footprint()
-	clients, servers, err := openAll(ctx, p, idleStreams)
-	defer closeAll(clients, servers)
+func measureIdle(ctx context.Context, e *ends, _ budget, s *sample) error {
+	if err := e.begin(ctx, doHold, 0); err != nil {
+		return err
+	}
+	before, err := e.calm(ctx)
+	if err != nil {
+		return err
+	}
+	conns, err := dialAll(ctx, e, idleStreams)
+	defer closeAll(conns)
+	if err == nil {
+		err = e.await(ctx, idleStreams)
+	}
 	if err != nil {
 		return fmt.Errorf("idle: %w", err)
 	}
-	heapOpen, goroutinesOpen := footprint()
-	s[idleHeap] = (heapOpen - heap) / idleStreams
-	s[idleGo] = (goroutinesOpen - goroutines) / idleStreams
-	return nil
+	after, err := e.calm(ctx)
+	if err != nil {
+		return err
+	}
+	s[idleHeap] = (after.Bytes - before.Bytes) / idleStreams
+	s[idleGo] = (after.Goroutines - before.Goroutines) / idleStreams
+	_, err = e.server.call(ctx, order{Do: doRelease})
+	return err
 }
 
-// footprint returns the live heap and stacks in bytes, and the number of
-// goroutines.
-func footprint() (bytes, goroutines float64) {
-	runtime.GC()
-	runtime.GC() // the first one only moves what pools hold aside
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return float64(m.HeapAlloc + m.StackInuse), float64(runtime.NumGoroutine())
+// calm returns the usage of both sides once what was done before has been
+// cleaned up: when memory has stopped falling.
+func (e *ends) calm(ctx context.Context) (u usage, err error) {
+	const (
+		pause = 20 * time.Millisecond
+		tries = 25
+		still = 0.002 // what memory may fall
+	)
+	for range tries {
+		last := u
+		if u, err = e.usage(ctx); err != nil {
+			return u, err
+		}
+		if last.Bytes > 0 && u.Bytes > last.Bytes*(1-still) && u.Goroutines >= last.Goroutines {
+			break
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return u, context.Cause(ctx)
+		}
+	}
+	return u, nil
 }
 
-// openAll opens n streams. What it returns is to be closed even with an error.
-func openAll(ctx context.Context, p Pairs, n int) (clients, servers []net.Conn, err error) {
+// dialAll dials n conns. What it returns is to be closed even with an error.
+func dialAll(ctx context.Context, e *ends, n int) (conns []net.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for range n {
-		c, s, err := p.Open(ctx)
+		c, err := e.client.Dial(ctx)
 		if err != nil {
-			return clients, servers, err
+			return conns, err
 		}
-		clients, servers = append(clients, c), append(servers, s)
+		conns = append(conns, c)
 	}
-	return clients, servers, nil
+	return conns, nil
 }
 
-func closeAll(groups ...[]net.Conn) {
-	for _, g := range groups {
-		for _, c := range g {
-			_ = c.Close() // the measurement is over
-		}
+func closeAll(conns []net.Conn) {
+	for _, c := range conns {
+		_ = c.Close() // the measurement is over
 	}
 }
 
-func setDeadlines(t time.Time, groups ...[]net.Conn) error {
-	for _, g := range groups {
-		for _, c := range g {
-			if err := c.SetDeadline(t); err != nil {
-				return err
-			}
+func setDeadlines(t time.Time, conns []net.Conn) error {
+	for _, c := range conns {
+		if err := c.SetDeadline(t); err != nil {
+			return err
 		}
 	}
 	return nil

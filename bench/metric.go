@@ -18,6 +18,9 @@ var metrics = []metric{
 	rttP50:     {"rtt50", "µs", "64 bytes there and back, median"},
 	rttP99:     {"rtt99", "µs", "64 bytes there and back, 99th percentile"},
 	openP50:    {"open", "µs", "open a stream and get one byte echoed, median"},
+	startup:    {"start", "ms", "both nodes made and ready, with the relay between them if there is one, median"},
+	cold:       {"cold", "ms", "the first dial of nodes that have just started, and one byte echoed, median"},
+	requests:   {"h2c", "1/s", "small JSON requests over one HTTP/2 conn with 64 callers"},
 	idleHeap:   {"heap", "B", "heap and stacks of both ends per idle stream"},
 	idleGo:     {"gor", "1", "goroutines of both ends per idle stream"},
 }
@@ -30,6 +33,9 @@ const (
 	rttP50
 	rttP99
 	openP50
+	startup
+	cold
+	requests
 	idleHeap
 	idleGo
 	numMetrics

@@ -27,7 +27,7 @@ const (
 
 func (pionTransport) Name() string { return "pion-sctp" }
 
-func (pionTransport) Start(ctx context.Context) (Pairs, error) {
+func (pionTransport) Start(context.Context) (Server, Client, error) {
 	a, b := newPacketPipe()
 	type result struct {
 		assoc *sctp.Association
@@ -38,15 +38,12 @@ func (pionTransport) Start(ctx context.Context) (Pairs, error) {
 		assoc, err := sctp.ServerWithOptions(pionOptions[sctp.ServerOption](b)...)
 		accepted <- result{assoc, err}
 	}()
-	p := &pionPairs{}
-	var err error
-	p.client, err = sctp.ClientWithOptions(pionOptions[sctp.ClientOption](a)...)
+	client, err := sctp.ClientWithOptions(pionOptions[sctp.ClientOption](a)...)
 	r := <-accepted
-	p.server = r.assoc
 	if err = errors.Join(err, r.err); err != nil {
-		return nil, errors.Join(err, a.Close())
+		return nil, nil, errors.Join(err, a.Close())
 	}
-	return p, nil
+	return pionServer{r.assoc}, &pionClient{Association: client}, nil
 }
 
 // pionOptions are those of one end, O being a client's or a server's option.
@@ -62,39 +59,48 @@ func pionOptions[O any](c net.Conn) (options []O) {
 	return options
 }
 
-type pionPairs struct {
-	client, server *sctp.Association
-	next           uint16
-}
+type pionServer struct{ *sctp.Association }
 
-func (p *pionPairs) Open(context.Context) (client, server net.Conn, err error) {
-	c, err := p.client.OpenStream(p.next, sctp.PayloadTypeWebRTCBinary)
+func (pionServer) Addr() string { return "" }
+
+// Accept takes the byte that a stream begins with.
+func (p pionServer) Accept() (net.Conn, error) {
+	s, err := p.AcceptStream()
 	if err != nil {
-		return nil, nil, err
-	}
-	p.next++
-	// The other end learns of a stream by its first message.
-	if _, err = c.Write([]byte{0}); err != nil {
-		return nil, nil, err
-	}
-	s, err := p.server.AcceptStream()
-	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	s.SetDefaultPayloadType(sctp.PayloadTypeWebRTCBinary)
 	if _, err = s.Read(make([]byte, 1)); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return pionConn{c}, pionConn{s}, nil
+	return &pionConn{Stream: s}, nil
 }
 
-func (p *pionPairs) Close() error { return errors.Join(p.client.Close(), p.server.Close()) }
+type pionClient struct {
+	*sctp.Association
+	next uint16
+}
 
-// pionConn cuts writes into messages, and names the half-close that pion calls
-// Close. It reads only into buffers that hold a whole message.
-type pionConn struct{ *sctp.Stream }
+// Dial writes a byte, because the other end learns of a stream by its first
+// message.
+func (p *pionClient) Dial(context.Context) (net.Conn, error) {
+	c, err := p.OpenStream(p.next, sctp.PayloadTypeWebRTCBinary)
+	if err != nil {
+		return nil, err
+	}
+	p.next++
+	_, err = c.Write([]byte{0})
+	return &pionConn{Stream: c}, err
+}
 
-func (c pionConn) Write(b []byte) (n int, err error) {
+// pionConn cuts writes into messages, keeps the rest of a message that was read
+// into too small a buffer, and names the half-close that pion calls Close.
+type pionConn struct {
+	*sctp.Stream
+	buf, rest []byte // the message that was read last, and what is left of it
+}
+
+func (c *pionConn) Write(b []byte) (n int, err error) {
 	for len(b) > 0 && err == nil {
 		var m int
 		m, err = c.Stream.Write(b[:min(len(b), pionMessage)])
@@ -103,9 +109,28 @@ func (c pionConn) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-func (c pionConn) CloseWrite() error    { return c.Stream.Close() }
-func (c pionConn) LocalAddr() net.Addr  { return nil }
-func (c pionConn) RemoteAddr() net.Addr { return nil }
+func (c *pionConn) Read(b []byte) (int, error) {
+	if len(c.rest) == 0 {
+		if len(b) >= pionMessage {
+			return c.Stream.Read(b)
+		}
+		if c.buf == nil {
+			c.buf = make([]byte, pionMessage)
+		}
+		n, err := c.Stream.Read(c.buf)
+		if err != nil {
+			return 0, err
+		}
+		c.rest = c.buf[:n]
+	}
+	n := copy(b, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+func (c *pionConn) CloseWrite() error    { return c.Stream.Close() }
+func (c *pionConn) LocalAddr() net.Addr  { return noAddr{} }
+func (c *pionConn) RemoteAddr() net.Addr { return noAddr{} }
 
 // A packetPipe is one end of a pipe that keeps packets whole.
 type packetPipe struct {

@@ -14,67 +14,119 @@ import (
 // weft's.
 type quicTransport struct{}
 
+const quicProtocol = "bench"
+
 func (quicTransport) Name() string { return "quic-go" }
 
-func (quicTransport) Start(ctx context.Context) (Pairs, error) {
-	cert, err := selfSigned()
+func (quicTransport) Serve(ctx context.Context) (Server, error) {
+	udp, err := new(net.ListenConfig).ListenPacket(ctx, "udp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	const protocol = "bench"
-	cfg := &quic.Config{
+	s, err := newQUICServer(udp)
+	if err != nil {
+		return nil, errors.Join(err, udp.Close())
+	}
+	return s, nil
+}
+
+func (quicTransport) Client(ctx context.Context, addr string) (Client, error) {
+	udp, err := new(net.ListenConfig).ListenPacket(ctx, "udp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	to, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return nil, errors.Join(err, udp.Close())
+	}
+	return newQUICClient(udp, to), nil
+}
+
+func quicConfig() *quic.Config {
+	return &quic.Config{
 		MaxIncomingStreams:         1 << 20,
 		MaxStreamReceiveWindow:     16 << 20,
 		MaxConnectionReceiveWindow: 32 << 20,
 	}
-	p := &quicPairs{}
-	p.ln, err = quic.ListenAddr("127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{protocol}, MinVersion: tls.VersionTLS13}, cfg)
+}
+
+// quicServer accepts the streams of the one conn that somebody makes with it.
+type quicServer struct {
+	packets net.PacketConn
+	on      *quic.Transport
+	ln      *quic.Listener
+	conn    *quic.Conn
+}
+
+// newQUICServer makes a server of packets, which it owns from then on.
+func newQUICServer(packets net.PacketConn) (*quicServer, error) {
+	cert, err := selfSigned()
 	if err != nil {
 		return nil, err
 	}
-	accepted := make(chan error, 1)
-	go func() {
-		var err error
-		p.server, err = p.ln.Accept(ctx)
-		accepted <- err
-	}()
-	p.client, err = quic.DialAddr(ctx, p.ln.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}, MinVersion: tls.VersionTLS13}, cfg) //nolint:gosec // both ends are this process
-	if err == nil {
-		err = <-accepted
+	on := &quic.Transport{Conn: packets}
+	ln, err := on.Listen(&tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{quicProtocol}, MinVersion: tls.VersionTLS13}, quicConfig())
+	return &quicServer{packets: packets, on: on, ln: ln}, err
+}
+
+func (s *quicServer) Addr() string { return s.packets.LocalAddr().String() }
+
+// Accept is called by one goroutine at a time.
+func (s *quicServer) Accept() (_ net.Conn, err error) {
+	ctx := context.Background() // Close ends it
+	if s.conn == nil {
+		if s.conn, err = s.ln.Accept(ctx); err != nil {
+			return nil, err
+		}
 	}
+	c, err := s.conn.AcceptStream(ctx)
 	if err != nil {
-		return nil, errors.Join(err, p.ln.Close())
+		return nil, err
 	}
-	return p, nil
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		return nil, err
+	}
+	return quicConn{c, s.conn}, nil
 }
 
-type quicPairs struct {
-	ln             *quic.Listener
-	client, server *quic.Conn
+// Close ends conns, too.
+func (s *quicServer) Close() error {
+	return errors.Join(s.on.Close(), s.packets.Close())
 }
 
-// Open writes a byte, because a QUIC stream exists for the peer only once
+type quicClient struct {
+	packets net.PacketConn
+	on      *quic.Transport
+	to      net.Addr
+	conn    *quic.Conn // nil before the first Dial
+}
+
+// newQUICClient makes a client of packets, which it owns from then on.
+func newQUICClient(packets net.PacketConn, to net.Addr) *quicClient {
+	return &quicClient{packets: packets, on: &quic.Transport{Conn: packets}, to: to}
+}
+
+// Dial writes a byte, because a QUIC stream exists for the peer only once
 // something was sent on it.
-func (p *quicPairs) Open(ctx context.Context) (client, server net.Conn, err error) {
-	c, err := p.client.OpenStreamSync(ctx)
+func (c *quicClient) Dial(ctx context.Context) (_ net.Conn, err error) {
+	if c.conn == nil {
+		c.conn, err = c.on.Dial(ctx, c.to, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{quicProtocol}, MinVersion: tls.VersionTLS13}, quicConfig()) //nolint:gosec // both ends are this program
+		if err != nil {
+			return nil, err
+		}
+	}
+	s, err := c.conn.OpenStreamSync(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if _, err := c.Write([]byte{0}); err != nil {
-		return nil, nil, err
+	if _, err := s.Write([]byte{0}); err != nil {
+		return nil, err
 	}
-	s, err := p.server.AcceptStream(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if _, err := s.Read(make([]byte, 1)); err != nil {
-		return nil, nil, err
-	}
-	return quicConn{c, p.client}, quicConn{s, p.server}, nil
+	return quicConn{s, c.conn}, nil
 }
 
-func (p *quicPairs) Close() error {
-	return errors.Join(p.client.CloseWithError(0, ""), p.server.CloseWithError(0, ""), p.ln.Close())
+func (c *quicClient) Close() error {
+	return errors.Join(c.on.Close(), c.packets.Close())
 }
 
 // quicConn makes a net.Conn of a stream; CloseWrite is what quic-go calls Close.

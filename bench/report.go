@@ -4,13 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
+	"slices"
 	"text/tabwriter"
 )
 
 // A row is what was measured of one transport.
 type row struct {
 	name           string
+	rounds         []sample
 	median, spread sample
 }
 
@@ -41,7 +44,7 @@ func writeTable(w io.Writer, rows []row) error {
 			if r.name == base {
 				continue
 			}
-			line(r.name+" / "+base, func(m int) string { return ratio(r.median[m], b.median[m]) })
+			line(r.name+" / "+base, func(m int) string { return number(ratio(r, b, m)) })
 		}
 	}
 	return tw.Flush()
@@ -59,6 +62,8 @@ func find(rows []row, name string) (row, bool) {
 // number prints about three significant digits.
 func number(v float64) string {
 	switch {
+	case math.IsNaN(v):
+		return "-"
 	case v < 10:
 		return fmt.Sprintf("%.2f", v)
 	case v < 100:
@@ -67,11 +72,20 @@ func number(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-func ratio(v, base float64) string {
-	if base <= 0 {
-		return "-"
+// ratio is the median of r's ratios to base in the same round; NaN if there is
+// none.
+func ratio(r, base row, m int) float64 {
+	var ratios []float64
+	for i := range min(len(r.rounds), len(base.rounds)) {
+		if b := base.rounds[i][m]; b > 0 {
+			ratios = append(ratios, r.rounds[i][m]/b)
+		}
 	}
-	return fmt.Sprintf("%.2f", v/base)
+	if len(ratios) == 0 {
+		return math.NaN()
+	}
+	slices.Sort(ratios)
+	return quantile(ratios, 0.5)
 }
 
 // writeJSON prints one object: the machine, the units, and for each transport

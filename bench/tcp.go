@@ -10,35 +10,29 @@ type tcpTransport struct{}
 
 func (tcpTransport) Name() string { return "tcp" }
 
-func (tcpTransport) Start(ctx context.Context) (Pairs, error) { return listenTCP(ctx) }
+func (tcpTransport) Serve(ctx context.Context) (Server, error) { return listenTCP(ctx) }
 
-// tcpPairs opens TCP conns to its own listener.
-type tcpPairs struct {
-	ln net.Listener
+func (tcpTransport) Client(_ context.Context, addr string) (Client, error) {
+	return tcpClient(addr), nil
 }
 
-func listenTCP(ctx context.Context) (*tcpPairs, error) {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	return &tcpPairs{ln: ln}, nil
+// tcpServer accepts TCP conns.
+type tcpServer struct{ ln net.Listener }
+
+func listenTCP(ctx context.Context) (tcpServer, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	return tcpServer{ln}, err
 }
 
-// Open needs no goroutine: the kernel completes a dial before the accept.
-func (p *tcpPairs) Open(ctx context.Context) (client, server net.Conn, err error) {
-	var d net.Dialer
-	client, err = d.DialContext(ctx, "tcp", p.ln.Addr().String())
-	if err != nil {
-		return nil, nil, err
-	}
-	server, err = p.ln.Accept()
-	if err != nil {
-		_ = client.Close()
-		return nil, nil, err
-	}
-	return client, server, nil
+func (s tcpServer) Addr() string              { return s.ln.Addr().String() }
+func (s tcpServer) Accept() (net.Conn, error) { return s.ln.Accept() }
+func (s tcpServer) Close() error              { return s.ln.Close() }
+
+// tcpClient dials an address.
+type tcpClient string
+
+func (c tcpClient) Dial(ctx context.Context) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", string(c))
 }
 
-func (p *tcpPairs) Close() error { return p.ln.Close() }
+func (tcpClient) Close() error { return nil }

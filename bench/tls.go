@@ -6,7 +6,9 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"time"
@@ -18,48 +20,97 @@ type tlsTransport struct{}
 
 func (tlsTransport) Name() string { return "tls" }
 
-func (tlsTransport) Start(ctx context.Context) (Pairs, error) {
+func (tlsTransport) Serve(ctx context.Context) (Server, error) { return listenTLS(ctx) }
+
+func (tlsTransport) Client(_ context.Context, addr string) (Client, error) { return newTLSClient(addr) }
+
+const tlsName = "bench"
+
+// tlsServer accepts TLS conns; both ends show one certificate.
+type tlsServer struct {
+	tcpServer
+	cert   tls.Certificate
+	config *tls.Config
+}
+
+func listenTLS(ctx context.Context) (*tlsServer, error) {
 	cert, err := selfSigned()
 	if err != nil {
 		return nil, err
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(cert.Leaf)
 	tcp, err := listenTCP(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &tlsPairs{
-		tcpPairs: tcp,
-		client:   &tls.Config{RootCAs: roots, ServerName: tlsName, Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},
-		server:   &tls.Config{ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert, Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},
-	}, nil
+	return &tlsServer{tcp, cert, &tls.Config{
+		ClientCAs: rootsOf(cert), ClientAuth: tls.RequireAndVerifyClientCert,
+		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13,
+	}}, nil
 }
 
-const tlsName = "bench"
-
-type tlsPairs struct {
-	*tcpPairs
-	client, server *tls.Config
+// Addr has the certificate and its key beside the TCP address.
+func (s *tlsServer) Addr() string {
+	return fmt.Sprintf("%s %x %x", s.tcpServer.Addr(), s.cert.Certificate[0], s.cert.PrivateKey.(ed25519.PrivateKey))
 }
 
-func (p *tlsPairs) Open(ctx context.Context) (client, server net.Conn, err error) {
-	rawClient, rawServer, err := p.tcpPairs.Open(ctx)
+func (s *tlsServer) Accept() (net.Conn, error) {
+	raw, err := s.tcpServer.Accept()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	c, s := tls.Client(rawClient, p.client), tls.Server(rawServer, p.server)
-	done := make(chan error, 1)
-	go func() { done <- s.HandshakeContext(ctx) }()
-	err = c.HandshakeContext(ctx)
+	c := tls.Server(raw, s.config)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
+	return c, nil
+}
+
+type tlsClient struct {
+	tcpClient
+	config *tls.Config
+}
+
+func newTLSClient(addr string) (c *tlsClient, err error) {
+	var tcp, certHex, keyHex string
+	if _, err := fmt.Sscan(addr, &tcp, &certHex, &keyHex); err != nil {
+		return nil, err
+	}
+	der, err := hex.DecodeString(certHex)
 	if err != nil {
-		_ = rawClient.Close() // ends the server's half of the handshake
+		return nil, err
 	}
-	if err = errors.Join(err, <-done); err != nil {
-		_, _ = rawClient.Close(), rawServer.Close()
-		return nil, nil, err
+	key, err := hex.DecodeString(keyHex)
+	if err != nil {
+		return nil, err
 	}
-	return c, s, nil
+	cert := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: ed25519.PrivateKey(key)}
+	if cert.Leaf, err = x509.ParseCertificate(der); err != nil {
+		return nil, err
+	}
+	return &tlsClient{tcpClient(tcp), &tls.Config{
+		RootCAs: rootsOf(cert), ServerName: tlsName,
+		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13,
+	}}, nil
+}
+
+func (c *tlsClient) Dial(ctx context.Context) (net.Conn, error) {
+	raw, err := c.tcpClient.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(raw, c.config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
+	return conn, nil
+}
+
+func rootsOf(cert tls.Certificate) *x509.CertPool {
+	roots := x509.NewCertPool()
+	roots.AddCert(cert.Leaf)
+	return roots
 }
 
 // selfSigned makes the certificate that both ends show and trust.

@@ -28,33 +28,109 @@ type weftTransport struct {
 
 func (t weftTransport) Name() string { return t.name }
 
-func (t weftTransport) Start(ctx context.Context) (Pairs, error) {
-	p := &weftPairs{secret: overlay.NewSecret(), layer: t.layer, up: make(chan struct{}, 2)}
-	err := p.start(ctx, t)
-	if err == nil && t.udp {
-		err = p.moveToUDP(ctx)
+func (t weftTransport) Serve(ctx context.Context) (Server, error) {
+	s := &weftServer{weftNodes: weftNodes{secret: overlay.NewSecret(), layer: t.layer, up: make(chan struct{}, 1)}}
+	if err := s.start(ctx, t); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	if err != nil {
-		return nil, errors.Join(err, p.Close())
-	}
-	return p, nil
+	return s, nil
 }
 
-// weftPairs are the running nodes, in the order in which they were made.
-type weftPairs struct {
+func (t weftTransport) Client(ctx context.Context, addr string) (Client, error) {
+	c := &weftClient{weftNodes: weftNodes{layer: t.layer, up: make(chan struct{}, 1)}, udp: t.udp}
+	if _, err := fmt.Sscan(addr, &c.secret, &c.relay, &c.target); err != nil {
+		return nil, err
+	}
+	n, err := c.node(t.udp)
+	if err == nil {
+		err = n.WaitReady(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// weftNodes are the running nodes of one side.
+type weftNodes struct {
 	secret string
 	layer  stream.Layer
-	addr   string // of the relay
-	server *relay.Server
-	served chan error
+	relay  string // its address
 	nodes  []*overlay.Node
-	ln     net.Listener
-	target string
 	up     chan struct{} // a node has moved to a direct path
 }
 
-func (p *weftPairs) start(ctx context.Context, t weftTransport) error {
-	first, err := p.node(false)
+// node makes one more node of the network.
+func (w *weftNodes) node(udp bool) (*overlay.Node, error) {
+	cfg := overlay.Config{Secret: w.secret, Reliability: w.layer, NoDirect: true} // what is measured is a link, or a relay
+	if udp {
+		cfg.NoDirect, cfg.NoLAN, cfg.UDPAddr = false, true, "127.0.0.1:0"
+		cfg.OnEvent = func(e overlay.Event) {
+			if e.Kind == overlay.EventPathUp {
+				select {
+				case w.up <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}
+	if w.relay != "" {
+		cfg.Relays = []string{w.relay}
+	}
+	n, err := overlay.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	w.nodes = append(w.nodes, n)
+	return n, nil
+}
+
+// moved waits until packets take a direct path.
+func (w *weftNodes) moved(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("no direct path came up; is UDP on loopback blocked?"))
+	defer cancel()
+	select {
+	case <-w.up:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// settle waits until the search for the largest packet of a direct path is over,
+// too.
+func (w *weftNodes) settle(ctx context.Context, udp bool) error {
+	if !udp {
+		return nil
+	}
+	if err := w.moved(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(settleTime):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// settleTime is how long the search for the largest packet may take.
+const settleTime = 2 * time.Second
+
+// weftServer has the relay, and the node at which conns arrive: the first one,
+// which the relay runs on, or one of its own.
+type weftServer struct {
+	weftNodes
+	server *relay.Server
+	served chan error
+	ln     net.Listener
+	addr   string
+	udp    bool
+}
+
+func (s *weftServer) start(ctx context.Context, t weftTransport) error {
+	s.udp = t.udp
+	end, err := s.node(false)
 	if err != nil {
 		return err
 	}
@@ -62,110 +138,63 @@ func (p *weftPairs) start(ctx context.Context, t weftTransport) error {
 	if err != nil {
 		return err
 	}
-	p.addr = tcp.Addr().String()
-	p.server = &relay.Server{Host: first}
-	p.served = make(chan error, 1)
-	go func() { p.served <- p.server.Serve(tcp) }()
-	end := first
+	s.relay = tcp.Addr().String()
+	s.server = &relay.Server{Host: end}
+	s.served = make(chan error, 1)
+	go func() { s.served <- s.server.Serve(tcp) }()
 	if t.relayed {
-		if end, err = p.node(t.udp); err != nil {
+		if end, err = s.node(t.udp); err != nil {
 			return err
 		}
 	}
-	client, err := p.node(t.udp)
-	if err != nil {
+	if err := end.WaitReady(ctx); err != nil {
 		return err
 	}
-	for _, n := range []*overlay.Node{end, client} {
-		if err := n.WaitReady(ctx); err != nil {
-			return err
-		}
-	}
-	p.target = net.JoinHostPort(end.ID().String(), strconv.Itoa(benchPort))
-	p.ln, err = end.Listen(benchPort)
+	s.addr = fmt.Sprintf("%s %s %s", s.secret, s.relay, net.JoinHostPort(end.ID().String(), strconv.Itoa(benchPort)))
+	s.ln, err = end.Listen(benchPort)
 	return err
 }
 
-// moveToUDP waits until packets take a direct path both ways, and until larger
-// packets than at first were tried.
-func (p *weftPairs) moveToUDP(ctx context.Context) error {
-	client, server, err := p.Open(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _, _ = client.Close(), server.Close() }()
-	settled := time.After(settleTime)
-	for range 2 {
-		select {
-		case <-p.up:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(patience):
-			return errors.New("no direct path came up; is UDP on loopback blocked?")
-		}
-	}
-	<-settled
-	return nil
-}
+func (s *weftServer) Addr() string                     { return s.addr }
+func (s *weftServer) Accept() (net.Conn, error)        { return s.ln.Accept() }
+func (s *weftServer) Settle(ctx context.Context) error { return s.settle(ctx, s.udp) }
 
-// settleTime is how long the search for the largest packet may take.
-const settleTime = 2 * time.Second
-
-// node makes one more node of the network.
-func (p *weftPairs) node(udp bool) (*overlay.Node, error) {
-	cfg := overlay.Config{Secret: p.secret, Reliability: p.layer, NoDirect: true} // what is measured is a link, or a relay
-	if udp {
-		cfg.NoDirect, cfg.NoLAN, cfg.UDPAddr = false, true, "127.0.0.1:0"
-		cfg.OnEvent = func(e overlay.Event) {
-			if e.Kind == overlay.EventPathUp {
-				select {
-				case p.up <- struct{}{}:
-				default:
-				}
-			}
-		}
-	}
-	if p.addr != "" {
-		cfg.Relays = []string{p.addr}
-	}
-	n, err := overlay.New(cfg)
-	if err != nil {
-		return nil, err
-	}
-	p.nodes = append(p.nodes, n)
-	return n, nil
-}
-
-func (p *weftPairs) Open(ctx context.Context) (client, server net.Conn, err error) {
-	accepted := make(chan error, 1)
-	go func() {
-		var err error
-		server, err = p.ln.Accept()
-		accepted <- err
-	}()
-	client, err = p.nodes[len(p.nodes)-1].Dial(ctx, p.target)
-	if err != nil {
-		return nil, nil, fmt.Errorf("dial: %w", err)
-	}
-	return client, server, <-accepted
-}
-
-func (p *weftPairs) Close() error {
+func (s *weftServer) Close() error {
 	var errs []error
-	if p.ln != nil {
-		errs = append(errs, p.ln.Close())
+	if s.ln != nil {
+		errs = append(errs, s.ln.Close())
 	}
-	for i := len(p.nodes) - 1; i > 0; i-- {
-		errs = append(errs, p.nodes[i].Close())
+	for i := len(s.nodes) - 1; i > 0; i-- {
+		errs = append(errs, s.nodes[i].Close())
 	}
-	if p.server != nil {
-		errs = append(errs, p.server.Close())
-		if err := <-p.served; !errors.Is(err, relay.ErrServerClosed) {
+	if s.server != nil {
+		errs = append(errs, s.server.Close())
+		if err := <-s.served; !errors.Is(err, relay.ErrServerClosed) {
 			errs = append(errs, err)
 		}
 	}
-	if len(p.nodes) > 0 {
-		errs = append(errs, p.nodes[0].Close())
+	if len(s.nodes) > 0 {
+		errs = append(errs, s.nodes[0].Close())
+	}
+	return errors.Join(errs...)
+}
+
+type weftClient struct {
+	weftNodes
+	target string
+	udp    bool
+}
+
+func (c *weftClient) Dial(ctx context.Context) (net.Conn, error) {
+	return c.nodes[0].Dial(ctx, c.target)
+}
+
+func (c *weftClient) Settle(ctx context.Context) error { return c.settle(ctx, c.udp) }
+
+func (c *weftClient) Close() error {
+	var errs []error
+	for _, n := range c.nodes {
+		errs = append(errs, n.Close())
 	}
 	return errors.Join(errs...)
 }

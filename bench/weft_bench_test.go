@@ -1,103 +1,93 @@
 package main
 
 import (
-	"io"
-	"net"
-	"sync"
 	"testing"
 	"time"
 )
 
-// openBench returns the two ends of one stream of a transport.
-func openBench(b *testing.B, t Transport) (client, server net.Conn) {
+// openBench connects both ends of a transport.
+func openBench(b *testing.B, t Transport) *ends {
 	b.Helper()
-	pairs, err := t.Start(b.Context())
+	e, err := connect(b.Context(), t, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {
-		if err := pairs.Close(); err != nil {
+		if err := e.Close(); err != nil {
 			b.Error(err)
 		}
 	})
-	client, server, err = pairs.Open(b.Context())
+	if _, err = firstByte(b.Context(), e); err == nil {
+		err = e.settle(b.Context())
+	}
 	if err != nil {
 		b.Fatal(err)
 	}
-	return client, server
+	return e
 }
 
-// BenchmarkBulk is one stream with writes of 64 KiB, for profiles.
-func BenchmarkBulk(b *testing.B) {
+// benchTransfer is what n streams take for b.N writes of 64 KiB each.
+func benchTransfer(b *testing.B, n int) {
 	for _, t := range transports() {
 		b.Run(t.Name(), func(b *testing.B) {
-			client, server := openBench(b, t)
-			buf := make([]byte, writeSize)
-			b.SetBytes(int64(len(buf)))
+			e := openBench(b, t)
+			b.SetBytes(int64(n) * writeSize)
 			b.ReportAllocs()
-			var wg sync.WaitGroup
-			wg.Go(func() {
-				for range b.N {
-					if _, err := client.Write(buf); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
 			b.ResetTimer()
-			if _, err := io.CopyN(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{server}, int64(b.N)*int64(len(buf))); err != nil {
+			if _, _, err := transfer(b.Context(), e, n, budget{int64(b.N) * int64(n) * writeSize, time.Hour}); err != nil {
 				b.Error(err)
 			}
-			wg.Wait()
-			b.StopTimer()
-			_, _ = client.Close(), server.Close()
 		})
 	}
 }
+
+// BenchmarkBulk is one stream with writes of 64 KiB, for profiles.
+func BenchmarkBulk(b *testing.B) { benchTransfer(b, 1) }
 
 // BenchmarkParallel is 16 streams at once, for profiles.
-func BenchmarkParallel(b *testing.B) {
-	for _, t := range transports() {
-		b.Run(t.Name(), func(b *testing.B) {
-			pairs, err := t.Start(b.Context())
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer func() {
-				if err := pairs.Close(); err != nil {
-					b.Error(err)
-				}
-			}()
-			b.SetBytes(manyStreams * writeSize)
-			b.ReportAllocs()
-			b.ResetTimer()
-			if _, _, err := transfer(b.Context(), pairs, manyStreams, budget{int64(b.N) * manyStreams * writeSize, time.Hour}); err != nil {
-				b.Error(err)
-			}
-		})
-	}
-}
+func BenchmarkParallel(b *testing.B) { benchTransfer(b, manyStreams) }
 
 // BenchmarkPingPong is 64 bytes there and back, for profiles.
 func BenchmarkPingPong(b *testing.B) {
 	for _, t := range transports() {
 		b.Run(t.Name(), func(b *testing.B) {
-			client, server := openBench(b, t)
-			var wg sync.WaitGroup
-			wg.Go(func() { _, _ = io.Copy(struct{ io.Writer }{server}, struct{ io.Reader }{server}) })
-			buf := make([]byte, 64)
+			e := openBench(b, t)
+			if err := e.begin(b.Context(), doEcho, time.Hour); err != nil {
+				b.Fatal(err)
+			}
+			conns, err := dialAll(b.Context(), e, 1)
+			defer closeAll(conns)
+			if err != nil {
+				b.Fatal(err)
+			}
+			buf := make([]byte, pingSize)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := client.Write(buf); err != nil {
-					b.Fatal(err)
-				}
-				if _, err := io.ReadFull(client, buf); err != nil {
+				if err := exchange(conns[0], buf); err != nil {
 					b.Fatal(err)
 				}
 			}
-			_ = client.Close()
-			wg.Wait()
-			_ = server.Close()
+		})
+	}
+}
+
+// BenchmarkOpen is a dial, one byte there and back, and a close.
+func BenchmarkOpen(b *testing.B) {
+	for _, t := range transports() {
+		b.Run(t.Name(), func(b *testing.B) {
+			e := openBench(b, t)
+			if err := e.begin(b.Context(), doEcho, time.Hour); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := openOnce(b.Context(), e); err != nil {
+					b.Fatal(err)
+				}
+				if err := e.await(b.Context(), 1); err != nil {
+					b.Fatal(err)
+				}
+			}
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 
 	"github.com/hashicorp/yamux"
 )
@@ -15,47 +16,100 @@ type yamuxTransport struct{}
 
 func (yamuxTransport) Name() string { return "yamux-tls" }
 
-func (yamuxTransport) Start(ctx context.Context) (Pairs, error) {
-	below, err := tlsTransport{}.Start(ctx)
+func (yamuxTransport) Serve(ctx context.Context) (Server, error) {
+	below, err := listenTLS(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer below.Close() // its listener; the conn stays
-	c, s, err := below.Open(ctx)
+	return &yamuxServer{below: below}, nil
+}
+
+func (yamuxTransport) Client(_ context.Context, addr string) (Client, error) {
+	below, err := newTLSClient(addr)
 	if err != nil {
 		return nil, err
 	}
-	p := &yamuxPairs{}
+	return &yamuxClient{below: below}, nil
+}
+
+func yamuxConfig() *yamux.Config {
 	cfg := yamux.DefaultConfig()
 	cfg.LogOutput = io.Discard
-	cfg.MaxStreamWindowSize = 4 << 20 // the layer's default
-	p.client, err = yamux.Client(c, cfg)
-	if err == nil {
-		p.server, err = yamux.Server(s, cfg)
+	cfg.MaxStreamWindowSize = 4 << 20 // weft's layer's default
+	return cfg
+}
+
+// yamuxServer accepts the streams of the one session that is made on what is
+// below.
+type yamuxServer struct {
+	below   Server
+	mu      sync.Mutex
+	session *yamux.Session
+}
+
+func (s *yamuxServer) Addr() string { return s.below.Addr() }
+
+// Accept is called by one goroutine at a time.
+func (s *yamuxServer) Accept() (net.Conn, error) {
+	if s.session == nil {
+		c, err := s.below.Accept()
+		if err != nil {
+			return nil, err
+		}
+		session, err := yamux.Server(c, yamuxConfig())
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		s.mu.Lock() // Close looks, too
+		s.session = session
+		s.mu.Unlock()
 	}
+	c, err := s.session.AcceptStream()
 	if err != nil {
-		_, _ = c.Close(), s.Close()
 		return nil, err
 	}
-	return p, nil
+	return yamuxConn{c}, nil
 }
 
-type yamuxPairs struct{ client, server *yamux.Session }
-
-func (p *yamuxPairs) Open(context.Context) (client, server net.Conn, err error) {
-	c, err := p.client.OpenStream()
-	if err != nil {
-		return nil, nil, err
+func (s *yamuxServer) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.below.Close()
+	if s.session != nil {
+		err = errors.Join(err, s.session.Close())
 	}
-	s, err := p.server.AcceptStream()
-	if err != nil {
-		_ = c.Close()
-		return nil, nil, err
-	}
-	return yamuxConn{c}, yamuxConn{s}, nil
+	return err
 }
 
-func (p *yamuxPairs) Close() error { return errors.Join(p.client.Close(), p.server.Close()) }
+type yamuxClient struct {
+	below   Client
+	session *yamux.Session // nil before the first Dial
+}
+
+func (c *yamuxClient) Dial(ctx context.Context) (net.Conn, error) {
+	if c.session == nil {
+		below, err := c.below.Dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if c.session, err = yamux.Client(below, yamuxConfig()); err != nil {
+			return nil, errors.Join(err, below.Close())
+		}
+	}
+	s, err := c.session.OpenStream()
+	if err != nil {
+		return nil, err
+	}
+	return yamuxConn{s}, nil
+}
+
+func (c *yamuxClient) Close() error {
+	var err error
+	if c.session != nil {
+		err = c.session.Close()
+	}
+	return errors.Join(err, c.below.Close())
+}
 
 // yamuxConn names the half-close that yamux calls Close.
 type yamuxConn struct{ *yamux.Stream }
