@@ -46,18 +46,6 @@ func (w *world) attackable(victim, r *host) *pair {
 	return w.newPair(w.node("admin", overlay.Config{}, r), victim, share)
 }
 
-// becomesDirect checks that a pair has a direct path again before long.
-func (p *pair) becomesDirect() {
-	p.w.Helper()
-	for began := time.Now(); !p.isDirect(); time.Sleep(time.Second) {
-		if time.Since(began) > patience {
-			p.w.Errorf("%s: no direct path after %v", p.name, patience)
-			return
-		}
-		p.roundTrips()
-	}
-}
-
 // Somebody on the direct path of two nodes does to their packets what a relay may do.
 // The bytes that arrive are those that were sent, the session stays, and when it is
 // over the path is in use.
@@ -85,7 +73,7 @@ func TestSomebodyWorksOnADirectPath(t *testing.T) {
 					w.Errorf("%s: of %d packets, %d were dropped", name, worked, after-before)
 				}
 				w.Logf("%s: %d packets", name, worked)
-				attacked.becomesDirect()
+				attacked.becomesStraight()
 			}
 		}})
 		if here.Err() != nil || victim.RelayHost().Endpoint.Session(attacked.from.ID()) != here {
