@@ -3,7 +3,9 @@ module github.com/weftnet/weft/examples
 go 1.26.0
 
 require (
+	connectrpc.com/connect v1.21.1
 	github.com/coder/websocket v1.8.15
+	github.com/tinylib/msgp v1.6.5
 	github.com/weftnet/weft v0.0.0-00010101000000-000000000000
 	github.com/weftnet/weft/overlay/grpcauth v0.0.0-00010101000000-000000000000
 	go.uber.org/goleak v1.3.0
@@ -14,6 +16,7 @@ require (
 
 require (
 	github.com/fxamacker/cbor/v2 v2.9.6 // indirect
+	github.com/philhofer/fwd v1.2.0 // indirect
 	github.com/pion/dtls/v3 v3.1.5 // indirect
 	github.com/pion/logging v0.2.4 // indirect
 	github.com/pion/stun/v3 v3.1.7 // indirect
