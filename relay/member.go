@@ -45,15 +45,18 @@ func (r *relay) serveLink(c link.PrefaceConn) {
 		return
 	}
 	defer s.leave()
-	ctx, cancel := r.firstBytes()
+	ctx, cancel := r.firstBytes(s)
 	defer cancel()
 	r.serveEntered(ctx, c, s)
 }
 
 // firstBytes returns the context within which a dialler says what it wants.
-func (r *relay) firstBytes() (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(r.ctx, r.prefaceTimeout,
+func (r *relay) firstBytes(s *slot) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	s.waits(func() { cancel(errGaveWay) })
+	ctx, stop := context.WithTimeoutCause(ctx, r.prefaceTimeout,
 		fmt.Errorf("no complete preface within %v", r.prefaceTimeout))
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 // serveEntered serves a link whose conn has its slot, and whose preface must

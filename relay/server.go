@@ -102,7 +102,8 @@ type Server struct {
 	MaxLinksPerAddress int
 	// MaxPrefaces is how many conns may be in their first bytes at one time, a
 	// round trip for each that is honest. Further ones are closed at once, without
-	// a word: nothing is known about them yet, and nothing shall be spent on them.
+	// a word: nothing is known about them yet, and nothing shall be spent on them. But
+	// the oldest gives way if it has said too little for half a second.
 	// Zero: 1024. Negative: no limit.
 	MaxPrefaces int
 	// MaxPrefacesPerAddress is how many of them may come from one address, of

@@ -104,7 +104,7 @@ func (r *relay) serveConn(conn net.Conn) {
 		_ = conn.Close()
 		return
 	}
-	ctx, cancel := r.firstBytes()
+	ctx, cancel := r.firstBytes(s)
 	defer cancel()
 	first, p, err := peek(ctx, conn)
 	switch p {

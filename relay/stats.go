@@ -24,7 +24,7 @@ type Stats struct {
 
 	Accepted       uint64 // links
 	RefusedAddress uint64 // conns closed at once: MaxPrefaces or MaxPrefacesPerAddress reached
-	RefusedPreface uint64 // no complete preface, too slow, or of another version
+	RefusedPreface uint64 // no complete preface, too slow (also for a full MaxPrefaces), or of another version
 	// RefusedProtocol counts conns that spoke neither the link protocol nor HTTP.
 	RefusedProtocol uint64
 	RefusedNetwork  uint64 // links of another network
