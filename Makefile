@@ -102,8 +102,8 @@ corpus: ## Keep in testdata/fuzz what fuzzing has found interesting on this mach
 	@GO="$(GO)" ./scripts/corpus.sh
 
 .PHONY: bench
-bench: ## Compare weft with TCP, TLS and its peers on this machine
-	@cd bench && $(GO) run .
+bench: ## Compare weft with TCP, TLS and its peers on this machine; writes docs/bench.md and its plots
+	@cd bench && $(GO) run . -both -out ../docs
 
 .PHONY: integ
 integ: ## Only the integration tests: processes, sockets, faults, programs over every layer

@@ -2,10 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,10 +16,10 @@ import (
 )
 
 // small keeps a whole run of the transports below a second or two.
-var small = []string{"-rounds", "1", "-bytes", "2097152", "-time", "100ms", "-transports", "tcp,tls,weft"}
+var small = []string{"-rounds", "1", "-bytes", "2097152", "-time", "30ms", "-transports", "tcp,tls,weft"}
 
 // tiny is enough to fill every column.
-var tiny = budget{bytes: 2 << 20, time: 50 * time.Millisecond}
+var tiny = budget{bytes: 2 << 20, time: 20 * time.Millisecond, idle: 10, crowd: 2}
 
 // TestMain is the server's process in tests that need one.
 func TestMain(m *testing.M) {
@@ -95,6 +98,97 @@ func TestTableHasRatiosAgainstBaselines(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("table lacks %q:\n%s", want, out.String())
 		}
+	}
+}
+
+func TestFilesHaveTablesAndPlots(t *testing.T) {
+	dir := t.TempDir()
+	if err := run(t.Context(), append(small, "-both", "-out", dir), io.Discard, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile(filepath.Join(dir, "bench.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| weft |", "| weft / tcp |", "one process", "two processes", "| met |", "× tls |"} {
+		if !strings.Contains(string(doc), want) {
+			t.Errorf("document lacks %q:\n%s", want, doc)
+		}
+	}
+	for _, name := range []string{"bench-one-process.svg", "bench-two-processes.svg"} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		bars := 0
+		for d := xml.NewDecoder(f); ; {
+			token, err := d.Token()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if e, ok := token.(xml.StartElement); ok && e.Name.Local == "rect" {
+				bars++
+			}
+		}
+		if want := 1 + 3*len(plotted); bars != want {
+			t.Errorf("%s has %d rectangles, want %d", name, bars, want)
+		}
+	}
+}
+
+func TestTargetsAreJudged(t *testing.T) {
+	rows := make([]row, 3)
+	for i, v := range []float64{10, 30, 20} {
+		var s sample
+		s[bulk] = v
+		rows[i] = row{name: []string{"a", "b", "weft"}[i], rounds: []sample{s}, median: s}
+	}
+	others := []string{"a", "b"}
+	for _, c := range []struct {
+		target       target
+		reached, met string
+	}{
+		{target{m: bulk, who: "weft", others: others, want: 0.6, atLeast: true}, "0.67", "yes"},
+		{target{m: bulk, who: "weft", others: others, want: 0.7, atLeast: true}, "0.67", "no"},
+		{target{m: bulk, who: "weft", others: others, want: 2}, "2.00", "yes"},
+		{target{m: bulk, who: "weft", others: others, want: 1.9}, "2.00", "no"},
+		{target{m: bulk, who: "weft", want: 20}, "20.0", "yes"},
+		{target{m: cold, who: "weft", others: others, want: 2}, "-", "-"},
+		{target{m: cold, who: "weft", want: 2}, "-", "-"},
+		{target{m: idleGo, who: "weft", want: 0}, "0.00", "yes"},
+		{target{m: bulk, who: "weft", others: []string{"c"}, want: 2}, "-", "-"},
+		{target{m: bulk, who: "c", others: others, want: 2}, "-", "-"},
+	} {
+		if v := judge(c.target, rows); v.reached != c.reached || v.met != c.met {
+			t.Errorf("%+v: reached %s, met %s; want %s and %s", c.target, v.reached, v.met, c.reached, c.met)
+		}
+	}
+}
+
+func TestTargetsNameTransports(t *testing.T) {
+	for _, target := range targets {
+		for _, name := range append(target.others, target.who) {
+			if _, err := choose(transports(), name); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func TestAFailedRoundIsLeftOut(t *testing.T) {
+	rounds := []sample{failed(), failed(), {}}
+	rounds[2][bulk] = 5
+	if median, _ := medians(rounds); median[bulk] != 5 {
+		t.Errorf("median %v, want 5", median[bulk])
+	}
+	base := row{rounds: []sample{{}, failed(), {}}}
+	base.rounds[0][bulk], base.rounds[2][bulk] = 1, 10
+	if got := ratio(row{rounds: rounds}, base, bulk); got != 0.5 {
+		t.Errorf("ratio %v, want 0.5", got)
 	}
 }
 

@@ -128,17 +128,12 @@ func (s *libp2pServer) start(ctx context.Context, t libp2pTransport) error {
 	return nil
 }
 
-// handle takes the byte that a stream begins with.
 func (s *libp2pServer) handle(c network.Stream) {
-	_, err := c.Read(make([]byte, 1))
-	if err == nil {
-		select {
-		case s.accepted <- libp2pConn{c}:
-			return
-		case <-s.ctx.Done():
-		}
+	select {
+	case s.accepted <- libp2pConn{c}:
+	case <-s.ctx.Done():
+		_ = c.Reset()
 	}
-	_ = c.Reset()
 }
 
 // reserve starts a relay, asks it for a place, and returns the server's address
@@ -191,15 +186,14 @@ type libp2pClient struct {
 	server peer.ID
 }
 
-// Dial writes a byte, because a stream's protocol is agreed on with the first
-// data.
+// Dial opens a stream, whose protocol is agreed on with the first data unless the
+// client has to ask for it first.
 func (c libp2pClient) Dial(ctx context.Context) (net.Conn, error) {
 	s, err := c.NewStream(ctx, c.server, libp2pProtocol)
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.Write([]byte{0})
-	return libp2pConn{s}, err
+	return libp2pConn{s}, nil
 }
 
 // libp2pConn makes a net.Conn of a stream.

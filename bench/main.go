@@ -6,7 +6,7 @@
 // them; the table shows the medians of the rounds, and the medians of the ratios
 // to TCP and TLS of the same round.
 //
-//	go run . [-rounds 3] [-bytes N] [-time D] [-transports tcp,weft*] [-processes] [-far] [-json]
+//	go run . [-rounds 3] [-bytes N] [-time D] [-transports tcp,weft*] [-processes|-both] [-far] [-out DIR] [-json]
 package main
 
 import (
@@ -43,11 +43,13 @@ func main() {
 func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(progress)
-	var o options
+	o := options{budget: budget{idle: 100, crowd: 6}}
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each transport is measured")
 	flags.Int64Var(&o.budget.bytes, "bytes", 1<<30, "end a transfer after this many bytes")
 	flags.DurationVar(&o.budget.time, "time", time.Second, "end a measurement after this time")
 	flags.BoolVar(&o.processes, "processes", false, "run the server's side, and the relay, in a process of its own")
+	both := flags.Bool("both", false, "measure both in one process and in two")
+	dir := flags.String("out", "", "also write bench.md and a plot for each form into this folder")
 	far := flags.Bool("far", false, "measure weft's layers over a simulated path of 100 Mbit/s and 50 ms, without and with loss")
 	only := flags.String("transports", "", "comma-separated names, or beginnings of names that end in *; empty measures all")
 	asJSON := flags.Bool("json", false, "write JSON instead of a table")
@@ -61,21 +63,55 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if *far {
 		all = farTransports()
 	}
-	if o.processes {
-		all = slices.DeleteFunc(all, func(t Transport) bool { _, ok := t.(apart); return !ok })
-	}
-	chosen, err := choose(all, *only)
-	if err != nil {
+	forms, err := measureForms(ctx, all, *only, *both, o, progress)
+	if err != nil && len(forms) == 0 {
 		return err
 	}
-	rows, err := measureAll(ctx, chosen, o, progress)
-	if err != nil {
-		return err
+	if *dir != "" {
+		err = errors.Join(err, writeFiles(*dir, forms, o))
 	}
 	if *asJSON {
-		return writeJSON(out, rows, o.rounds)
+		return errors.Join(err, writeJSON(out, forms, o.rounds))
 	}
-	return writeTable(out, rows)
+	for _, f := range forms {
+		fmt.Fprintf(out, "\nBoth ends in %s:\n\n", f.name)
+		err = errors.Join(err, writeTable(out, f.rows))
+	}
+	return err
+}
+
+// measureForms measures the chosen transports in one process, in two, or in both
+// forms. What went well is returned also with an error.
+func measureForms(ctx context.Context, all []Transport, only string, both bool, o options, progress io.Writer) (forms []form, err error) {
+	if both || !o.processes {
+		chosen, err := choose(all, only)
+		if err != nil {
+			return nil, err
+		}
+		one := o
+		one.processes = false
+		rows, err := measureAll(ctx, chosen, one, progress)
+		forms = append(forms, form{"one process", rows})
+		if err != nil {
+			return forms, err
+		}
+	}
+	if both || o.processes {
+		all = slices.DeleteFunc(all, func(t Transport) bool { _, ok := t.(apart); return !ok })
+		if both && only != "" {
+			// Some of what was asked for may need one process.
+			only = strings.Join(slices.DeleteFunc(strings.Split(only, ","), func(name string) bool { _, err := choose(all, name); return err != nil }), ",")
+		}
+		chosen, err := choose(all, only)
+		if err != nil {
+			return forms, err
+		}
+		two := o
+		two.processes = true
+		rows, err := measureAll(ctx, chosen, two, progress)
+		return append(forms, form{"two processes", rows}), err
+	}
+	return forms, nil
 }
 
 // options are what the arguments say of how to measure.
@@ -107,27 +143,35 @@ func choose(all []Transport, names string) ([]Transport, error) {
 	return chosen, nil
 }
 
-// measureAll measures the transports in turn, round by round.
-func measureAll(ctx context.Context, ts []Transport, o options, progress io.Writer) ([]row, error) {
-	rows := make([]row, len(ts))
+// measureAll measures the transports in turn, round by round. One that fails in a
+// round lacks that round; what went well is returned also with an error.
+func measureAll(ctx context.Context, ts []Transport, o options, progress io.Writer) (rows []row, err error) {
+	all := make([]row, len(ts))
 	for r := range o.rounds {
 		for i, t := range ts {
 			fmt.Fprintf(progress, "round %d of %d: %s\n", r+1, o.rounds, t.Name())
-			s, err := measureOnce(ctx, t, o, progress)
-			if err != nil {
-				return nil, err
-			}
-			rows[i].name = t.Name()
-			rows[i].rounds = append(rows[i].rounds, s)
-			if err := ctx.Err(); err != nil {
+			s, failure := measureOnce(ctx, t, o, progress)
+			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
+			all[i].name = t.Name()
+			if failure != nil {
+				fmt.Fprintln(progress, failure)
+				err = errors.Join(err, failure)
+				s = failed()
+			} else {
+				all[i].good++
+			}
+			all[i].rounds = append(all[i].rounds, s)
 		}
 	}
-	for i := range rows {
-		rows[i].median, rows[i].spread = medians(rows[i].rounds)
+	for _, r := range all {
+		if r.good > 0 {
+			r.median, r.spread = medians(r.rounds)
+			rows = append(rows, r)
+		}
 	}
-	return rows, nil
+	return rows, err
 }
 
 // measureOnce takes one sample, with a new process if there are to be two.

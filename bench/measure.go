@@ -16,7 +16,6 @@ const (
 	writeSize    = 64 << 10
 	pingSize     = 64
 	manyStreams  = 16
-	idleStreams  = 100
 	opens        = 100
 	colds        = 5
 	maxPings     = 20_000
@@ -32,6 +31,8 @@ const (
 type budget struct {
 	bytes int64
 	time  time.Duration
+	idle  int // how many streams are open for idleHeap
+	crowd int // how many nodes dial, and how many are dialled by each, for sessionHeap
 }
 
 // halfCloser is what a conn must offer so that its reader sees the end.
@@ -117,6 +118,11 @@ func (e *ends) Close() error { return errors.Join(e.client.Close(), e.closeServe
 func measure(ctx context.Context, t Transport, other *child, b budget) (s sample, err error) {
 	if err := measureCold(ctx, t, other, b, &s); err != nil {
 		return s, fmt.Errorf("%s: %w", t.Name(), err)
+	}
+	if other == nil {
+		if err := measureSessions(ctx, t, b, &s); err != nil {
+			return s, fmt.Errorf("%s: %w", t.Name(), err)
+		}
 	}
 	e, err := connect(ctx, t, other)
 	if err != nil {
@@ -340,31 +346,45 @@ func openOnce(ctx context.Context, e *ends) (time.Duration, error) {
 	return time.Since(opened), err
 }
 
-// measureIdle fills idleHeap and idleGo.
-func measureIdle(ctx context.Context, e *ends, _ budget, s *sample) error {
-	if err := e.begin(ctx, doHold, 0); err != nil {
-		return err
+// measureIdle fills idleHeap and idleGo. A round before makes what the runtime
+// keeps of goroutines that have ended.
+func measureIdle(ctx context.Context, e *ends, b budget, s *sample) error {
+	if _, err := holdIdle(ctx, e, b.idle); err != nil {
+		return fmt.Errorf("idle: %w", err)
 	}
 	before, err := e.calm(ctx)
 	if err != nil {
 		return err
 	}
-	conns, err := dialAll(ctx, e, idleStreams)
-	defer closeAll(conns)
-	if err == nil {
-		err = e.await(ctx, idleStreams)
-	}
+	after, err := holdIdle(ctx, e, b.idle)
 	if err != nil {
 		return fmt.Errorf("idle: %w", err)
 	}
-	after, err := e.calm(ctx)
-	if err != nil {
-		return err
+	s[idleHeap] = (after.Bytes - before.Bytes) / float64(b.idle)
+	s[idleGo] = (after.Goroutines - before.Goroutines) / float64(b.idle)
+	return nil
+}
+
+// holdIdle returns the usage while n streams are open that have carried one byte.
+func holdIdle(ctx context.Context, e *ends, n int) (u usage, err error) {
+	if err := e.begin(ctx, doHold, 0); err != nil {
+		return u, err
 	}
-	s[idleHeap] = (after.Bytes - before.Bytes) / idleStreams
-	s[idleGo] = (after.Goroutines - before.Goroutines) / idleStreams
-	_, err = e.server.call(ctx, order{Do: doRelease})
-	return err
+	conns, err := dialAll(ctx, e, n)
+	defer closeAll(conns)
+	for _, c := range conns {
+		if err == nil {
+			_, err = c.Write([]byte{0}) // some exist for the peer from then on
+		}
+	}
+	if err == nil {
+		err = e.await(ctx, n)
+	}
+	if err == nil {
+		u, err = e.calm(ctx)
+	}
+	_, released := e.server.call(ctx, order{Do: doRelease})
+	return u, errors.Join(err, released)
 }
 
 // calm returns the usage of both sides once what was done before has been

@@ -63,16 +63,12 @@ type pionServer struct{ *sctp.Association }
 
 func (pionServer) Addr() string { return "" }
 
-// Accept takes the byte that a stream begins with.
 func (p pionServer) Accept() (net.Conn, error) {
 	s, err := p.AcceptStream()
 	if err != nil {
 		return nil, err
 	}
 	s.SetDefaultPayloadType(sctp.PayloadTypeWebRTCBinary)
-	if _, err = s.Read(make([]byte, 1)); err != nil {
-		return nil, err
-	}
 	return &pionConn{Stream: s}, nil
 }
 
@@ -81,16 +77,14 @@ type pionClient struct {
 	next uint16
 }
 
-// Dial writes a byte, because the other end learns of a stream by its first
-// message.
+// Dial opens a stream, of which the other end learns by its first message.
 func (p *pionClient) Dial(context.Context) (net.Conn, error) {
 	c, err := p.OpenStream(p.next, sctp.PayloadTypeWebRTCBinary)
 	if err != nil {
 		return nil, err
 	}
 	p.next++
-	_, err = c.Write([]byte{0})
-	return &pionConn{Stream: c}, err
+	return &pionConn{Stream: c}, nil
 }
 
 // pionConn cuts writes into messages, keeps the rest of a message that was read
@@ -124,7 +118,9 @@ func (c *pionConn) Read(b []byte) (int, error) {
 		c.rest = c.buf[:n]
 	}
 	n := copy(b, c.rest)
-	c.rest = c.rest[n:]
+	if c.rest = c.rest[n:]; len(c.rest) == 0 {
+		c.buf, c.rest = nil, nil // an idle conn keeps nothing
+	}
 	return n, nil
 }
 

@@ -83,9 +83,6 @@ func (s *quicServer) Accept() (_ net.Conn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.Read(make([]byte, 1)); err != nil {
-		return nil, err
-	}
 	return quicConn{c, s.conn}, nil
 }
 
@@ -106,8 +103,7 @@ func newQUICClient(packets net.PacketConn, to net.Addr) *quicClient {
 	return &quicClient{packets: packets, on: &quic.Transport{Conn: packets}, to: to}
 }
 
-// Dial writes a byte, because a QUIC stream exists for the peer only once
-// something was sent on it.
+// Dial opens a stream, which exists for the peer once something is sent on it.
 func (c *quicClient) Dial(ctx context.Context) (_ net.Conn, err error) {
 	if c.conn == nil {
 		c.conn, err = c.on.Dial(ctx, c.to, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{quicProtocol}, MinVersion: tls.VersionTLS13}, quicConfig()) //nolint:gosec // both ends are this program
@@ -117,9 +113,6 @@ func (c *quicClient) Dial(ctx context.Context) (_ net.Conn, err error) {
 	}
 	s, err := c.conn.OpenStreamSync(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := s.Write([]byte{0}); err != nil {
 		return nil, err
 	}
 	return quicConn{s, c.conn}, nil

@@ -13,7 +13,8 @@ import (
 // A row is what was measured of one transport.
 type row struct {
 	name           string
-	rounds         []sample
+	rounds         []sample // one for each round, also if it failed
+	good           int      // rounds that did not fail
 	median, spread sample
 }
 
@@ -47,6 +48,17 @@ func writeTable(w io.Writer, rows []row) error {
 			line(r.name+" / "+base, func(m int) string { return number(ratio(r, b, m)) })
 		}
 	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	tw = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(tw, "\nweft\tof\ttarget\treached\tmet\n")
+	for _, t := range targets {
+		v := judge(t, rows)
+		if v.met != "-" {
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", t.what, t.who, v.target, v.reached, v.met)
+		}
+	}
 	return tw.Flush()
 }
 
@@ -77,8 +89,8 @@ func number(v float64) string {
 func ratio(r, base row, m int) float64 {
 	var ratios []float64
 	for i := range min(len(r.rounds), len(base.rounds)) {
-		if b := base.rounds[i][m]; b > 0 {
-			ratios = append(ratios, r.rounds[i][m]/b)
+		if v, b := r.rounds[i][m], base.rounds[i][m]; b > 0 && !math.IsNaN(v) {
+			ratios = append(ratios, v/b)
 		}
 	}
 	if len(ratios) == 0 {
@@ -88,15 +100,16 @@ func ratio(r, base row, m int) float64 {
 	return quantile(ratios, 0.5)
 }
 
-// writeJSON prints one object: the machine, the units, and for each transport
-// the median and spread of each metric.
-func writeJSON(w io.Writer, rows []row, rounds int) error {
+// writeJSON prints one object: the machine, the units, and for each form and
+// transport the median and spread of each metric.
+func writeJSON(w io.Writer, forms []form, rounds int) error {
 	type value struct {
 		Median float64 `json:"median"`
 		Spread float64 `json:"spread"`
 	}
 	type transport struct {
 		Name    string           `json:"name"`
+		Ends    string           `json:"ends"`
 		Metrics map[string]value `json:"metrics"`
 	}
 	report := struct {
@@ -110,12 +123,14 @@ func writeJSON(w io.Writer, rows []row, rounds int) error {
 	for _, m := range metrics {
 		report.Units[m.name] = m.unit
 	}
-	for _, r := range rows {
-		t := transport{r.name, map[string]value{}}
-		for i, m := range metrics {
-			t.Metrics[m.name] = value{r.median[i], r.spread[i]}
+	for _, f := range forms {
+		for _, r := range f.rows {
+			t := transport{r.name, f.name, map[string]value{}}
+			for i, m := range metrics {
+				t.Metrics[m.name] = value{r.median[i], r.spread[i]}
+			}
+			report.Transports = append(report.Transports, t)
 		}
-		report.Transports = append(report.Transports, t)
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

@@ -26,7 +26,7 @@ const (
 	doSettle  = "settle"  // wait until it is what is to be measured
 	doEcho    = "echo"    // mode: send back what arrives
 	doDrain   = "drain"   // mode: read to the end
-	doHold    = "hold"    // mode: keep it open
+	doHold    = "hold"    // mode: read one byte and keep it open
 	doHTTP    = "http"    // mode: HTTP/2 without TLS
 	doAwait   = "await"   // wait until N conns were dealt with since the last await
 	doRelease = "release" // close what doHold keeps, and end doHTTP's server
@@ -71,8 +71,8 @@ type result struct {
 	err   error
 }
 
-// resultsQueue has room for as many conns as any measurement opens at once.
-const resultsQueue = 4 * idleStreams
+// resultsQueue has room for more conns than any measurement opens at once.
+const resultsQueue = 1024
 
 // newLocalSide runs orders on a server; it may be nil until the first doServe.
 func newLocalSide(s Server) *localSide {
@@ -129,7 +129,11 @@ func (h *localSide) call(ctx context.Context, o order) (a answer, err error) {
 	case doDrain:
 		h.setMode(within(o.Timeout, drain))
 	case doHold:
-		h.setMode(func(c net.Conn) (int64, error) { h.keep(c); return 0, nil })
+		h.setMode(func(c net.Conn) (int64, error) {
+			h.keep(c)
+			_, err := c.Read(make([]byte, 1))
+			return 1, err
+		})
 	case doHTTP:
 		h.setMode(h.serveHTTP())
 	case doAwait:

@@ -45,7 +45,8 @@ type Server interface {
 // A Client is the running side that dials. Its methods are called by one
 // goroutine at a time.
 type Client interface {
-	// Dial returns a conn that can be written to. What two hosts do only once, such
+	// Dial returns a conn that can be written to; it may need that the client writes
+	// first. What two hosts do only once, such
 	// as a handshake for all streams, happens in the first Dial.
 	Dial(ctx context.Context) (net.Conn, error)
 	Close() error

@@ -29,7 +29,7 @@ type weftTransport struct {
 func (t weftTransport) Name() string { return t.name }
 
 func (t weftTransport) Serve(ctx context.Context) (Server, error) {
-	s := &weftServer{weftNodes: weftNodes{secret: overlay.NewSecret(), layer: t.layer, up: make(chan struct{}, 1)}}
+	s := t.newServer()
 	if err := s.start(ctx, t); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -126,6 +126,10 @@ type weftServer struct {
 	ln     net.Listener
 	addr   string
 	udp    bool
+}
+
+func (t weftTransport) newServer() *weftServer {
+	return &weftServer{weftNodes: weftNodes{secret: overlay.NewSecret(), layer: t.layer, up: make(chan struct{}, 1)}}
 }
 
 func (s *weftServer) start(ctx context.Context, t weftTransport) error {

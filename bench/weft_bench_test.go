@@ -34,7 +34,7 @@ func benchTransfer(b *testing.B, n int) {
 			b.SetBytes(int64(n) * writeSize)
 			b.ReportAllocs()
 			b.ResetTimer()
-			if _, _, err := transfer(b.Context(), e, n, budget{int64(b.N) * int64(n) * writeSize, time.Hour}); err != nil {
+			if _, _, err := transfer(b.Context(), e, n, budget{bytes: int64(b.N) * int64(n) * writeSize, time: time.Hour}); err != nil {
 				b.Error(err)
 			}
 		})
