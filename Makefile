@@ -48,6 +48,7 @@ demo: ## Relay, server and client as three processes: one HTTP/2 answer over the
 test: ## Every test of every module, with the race detector, in shuffled order
 	@$(call in_modules,$(GO) test -race -shuffle=on -timeout $(TIMEOUT) -run '$(RUN)' ./...)
 	$(GO) test -timeout $(TIMEOUT) -run Meshed ./relay
+	$(GO) test -timeout $(TIMEOUT) ./internal/budget
 
 .PHONY: check
 check: fmt vet lint vuln ## What can be checked without running: format, vet, modernity, lint, known vulnerabilities, layers, documents

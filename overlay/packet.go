@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -164,31 +165,31 @@ func (t *packetTable) close() {
 	}
 }
 
-// receive takes the datagrams of a session until it ends.
+// receive takes the datagrams of a session from now on.
 func (t *packetTable) receive(ps *peerSession) {
 	peer := ps.sess.Peer()
 	allowed := t.node.cfg.Allow.Allows(peer)
-	for {
-		b, err := ps.sess.ReceiveDatagram(context.Background())
-		if err != nil {
-			return
-		}
+	ps.sess.HandleDatagrams(func(b []byte) {
 		if !allowed || !t.dispatch(peer, b) {
 			t.dropped.Add(1)
 		}
-	}
+	})
 }
 
-// dispatch hands a datagram to the conn that it is for.
+// dispatch hands a copy of a datagram to the conn that it is for.
 func (t *packetTable) dispatch(peer Peer, b []byte) bool {
 	if len(b) < packetHeader {
 		return false
 	}
-	p := packet{b[packetHeader:], Addr{Node: peer.ID, Port: binary.BigEndian.Uint16(b[2:])}}
+	p := packet{nil, Addr{Node: peer.ID, Port: binary.BigEndian.Uint16(b[2:])}}
 	t.mu.Lock()
 	r := t.ports[binary.BigEndian.Uint16(b)]
 	t.mu.Unlock()
-	return r.conn != nil && r.takes(p, peer.Key) && r.conn.in.put(p)
+	if r.conn == nil || !r.takes(p, peer.Key) {
+		return false
+	}
+	p.data = bytes.Clone(b[packetHeader:])
+	return r.conn.in.put(p)
 }
 
 // send sends a packet to a target's port, now or once there is a session.

@@ -65,7 +65,7 @@ func (ps *peerSession) run() {
 		ps.refuseAll()
 		return
 	}
-	ps.node.wg.Go(func() { ps.node.packets.receive(ps) })
+	ps.node.wg.Go(func() { ps.node.packets.receive(ps) }) // which may call the program's rule
 	_ = ps.node.ports.Serve(context.Background(), guardedMux{ps.mux, ps}, ps.sess.Peer())
 	<-ps.sess.Done()
 	_ = ps.mux.Close()

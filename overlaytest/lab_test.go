@@ -14,6 +14,13 @@ import (
 	"github.com/weftnet/weft/overlay"
 )
 
+// links is how many ends of links are open on a host.
+func (h *host) links() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.conns)
+}
+
 // inLab runs a test in a bubble, in a lab with one relay, "relay".
 func inLab(t *testing.T, cfg Config, f func(t *testing.T, l *Lab)) {
 	t.Helper()

@@ -146,7 +146,7 @@ func TestNATsThatChange(t *testing.T) {
 			t.Errorf("after a reboot seen as %v, before as %v", again, first)
 		}
 		l.WaitReady("inside")
-		if l.RenumberNAT("nat"); relayIsUp(l.host("inside").process().node) && len(l.host("inside").conns) > 0 {
+		if l.RenumberNAT("nat"); relayIsUp(l.host("inside").process().node) && l.host("inside").links() > 0 {
 			t.Error("links survive another public address")
 		}
 		if again, _ := ask(t, l, in, "relay"); again.Addr() == first.Addr() {

@@ -267,13 +267,20 @@ func (c *Conn) Done() bool { return c.done && c.app != nil }
 // verified, and only a claim until Done.
 func (c *Conn) Peer() identity.Peer { return c.peer }
 
-// Close ends an unfinished handshake and waits for the goroutine of crypto/tls.
-// Keys stay valid. Receive fails from then on. Close may be called again.
+// Close ends an unfinished handshake, waits for the goroutine of crypto/tls and
+// forgets what only the handshake needed, most of a Conn's memory. AppKeys and Peer
+// stay, and so do other keys that were taken before. Receive fails from then on. Close
+// may be called again.
 func (c *Conn) Close() {
 	if c.err == nil {
 		c.err = newError(errClosed)
 	}
+	if c.tls == nil {
+		return
+	}
 	_ = c.tls.Close() // returns why the handshake failed, which c.err has
+	c.tls, c.read, c.write = nil, nil, nil
+	c.out = [wire.NumSpaces][]byte{}
 }
 
 var errClosed = fmt.Errorf("the handshake is over: %w", net.ErrClosed)

@@ -110,6 +110,8 @@ func (s *Session) confirm() {
 	s.det.HandshakeConfirmed()
 	s.dropSpace(wire.SpaceInitial)
 	s.dropSpace(wire.SpaceHandshake)
+	s.hs.Close()
+	s.plan = plan{} // its room was that of a handshake's packets
 }
 
 func (s *Session) dropSpace(id wire.Space) {

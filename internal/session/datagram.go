@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	// datagramQueue is how many received datagrams wait for ReceiveDatagram.
-	datagramQueue = 1024
+	// earlyDatagrams and earlyDatagramBytes bound the received datagrams that wait
+	// for HandleDatagrams, which is called soon after the handshake.
+	earlyDatagrams     = 256
+	earlyDatagramBytes = 256 << 10
 	// datagramBytes is how many bytes of datagrams wait to be sent.
 	datagramBytes = 1 << 20
 	// datagramOverhead is what a packet needs besides a datagram's data:
@@ -38,18 +40,18 @@ const (
 	forLayer
 )
 
-// A datagramsOut holds datagrams that wait to be sent.
-type datagramsOut struct {
+// A datagrams holds datagrams that wait.
+type datagrams struct {
 	items fifo[[]byte]
 	bytes int
 }
 
-func (q *datagramsOut) push(b []byte) {
+func (q *datagrams) push(b []byte) {
 	q.items.push(b)
 	q.bytes += len(b)
 }
 
-func (q *datagramsOut) pop() []byte {
+func (q *datagrams) pop() []byte {
 	b := q.items.pop()
 	q.bytes -= len(b)
 	return b
@@ -82,9 +84,19 @@ func (s *Session) SendDatagram(b []byte) error {
 	return nil
 }
 
-// ReceiveDatagram returns the next datagram that is not the layer's; the caller
-// owns it.
-func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) { return s.dgramIn.get(ctx) }
+// HandleDatagrams has h called with each datagram of the peer's that is not the
+// layer's, also those that came before. It runs in the session's goroutine, must not
+// block and does not keep the bytes.
+func (s *Session) HandleDatagrams(h func(b []byte)) {
+	s.do(func(time.Time) {
+		s.onDatagram = h
+		early := s.earlyIn
+		s.earlyIn = datagrams{}
+		for early.items.len() > 0 {
+			h(early.pop())
+		}
+	})
+}
 
 // MaxLayerDatagram is the largest datagram that SendLayerDatagram takes on the
 // present path, in bytes.
@@ -206,7 +218,7 @@ func (s *Session) receiveDatagram(data []byte) {
 // was room.
 func (s *Session) takeDatagram(data []byte) bool {
 	if len(data) < layerPrefix || data[0] != 0 || data[1] != 0 {
-		return s.dgramIn.put(bytes.Clone(data))
+		return s.handleDatagram(data)
 	}
 	n := int64(len(data))
 	if s.ep.cfg.Greeting == nil || s.layerInUse.Load()+n > layerInBytes {
@@ -221,6 +233,21 @@ func (s *Session) takeDatagram(data []byte) bool {
 	s.layerInUse.Add(-n)
 	freeDatagram(own)
 	return false
+}
+
+// handleDatagram hands a datagram to whoever handles them, and keeps it if nobody does
+// yet and there is room.
+func (s *Session) handleDatagram(data []byte) bool {
+	q := &s.earlyIn
+	switch {
+	case s.onDatagram != nil:
+		s.onDatagram(data)
+	case q.items.len() >= earlyDatagrams || q.bytes+len(data) > earlyDatagramBytes:
+		return false
+	default:
+		q.push(bytes.Clone(data))
+	}
+	return true
 }
 
 // Buffers of datagrams are used again if their size is near that of the pool's:

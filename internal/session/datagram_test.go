@@ -6,34 +6,71 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weftnet/weft/internal/simnet"
 )
 
+// datagramsOf collects what comes for applications.
+func datagramsOf(s *Session) <-chan []byte {
+	in := make(chan []byte, earlyDatagrams)
+	s.HandleDatagrams(func(b []byte) { in <- bytes.Clone(b) })
+	return in
+}
+
 func TestDatagrams(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, ten, ten, 1, 1200)
 		defer p.close()
 		a, b := p.dial(t)
+		in := datagramsOf(b)
 		for _, size := range []int{0, 1, 500, a.MaxDatagram()} {
 			want := bytes.Repeat([]byte{7}, size)
 			if err := a.SendDatagram(want); err != nil {
 				t.Fatal(err)
 			}
-			got, err := b.ReceiveDatagram(t.Context())
-			if err != nil || !bytes.Equal(got, want) {
-				t.Errorf("datagram of %d bytes: got %d, %v", size, len(got), err)
+			if got := <-in; !bytes.Equal(got, want) {
+				t.Errorf("datagram of %d bytes: got %d", size, len(got))
 			}
 		}
 		var large *TooLargeError
 		if err := a.SendDatagram(make([]byte, 1200)); !errors.As(err, &large) || large.Max != a.MaxDatagram() {
 			t.Errorf("too large: %v", err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := b.ReceiveDatagram(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("receive without datagrams: %v", err)
+		time.Sleep(time.Second)
+		if len(in) > 0 {
+			t.Errorf("%d more", len(in))
+		}
+	})
+}
+
+// What comes before anybody handles datagrams waits, as far as there is room.
+func TestEarlyDatagramsWait(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPair(t, ten, ten, 1, 1200)
+		defer p.close()
+		a, b := p.dial(t)
+		for i := range earlyDatagrams + 10 {
+			if err := a.SendDatagram([]byte{1, 0, byte(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		if n := b.Stats().DatagramsDropped; n != 10 {
+			t.Errorf("%d datagrams were dropped, want 10", n)
+		}
+		in := datagramsOf(b)
+		if err := a.SendDatagram([]byte{1, 0, 42}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range earlyDatagrams {
+			if got := <-in; !bytes.Equal(got, []byte{1, 0, byte(i)}) {
+				t.Fatalf("got %x, want number %d", got, i)
+			}
+		}
+		if got := <-in; got[2] != 42 {
+			t.Errorf("then came %x", got)
 		}
 	})
 }
@@ -62,6 +99,7 @@ func TestALayersDatagramsAreApart(t *testing.T) {
 		p := newPairWith(t, ten, ten, 1, 1200, greeting())
 		defer p.close()
 		a, b := p.dial(t)
+		in := datagramsOf(b)
 		for i := range 10 {
 			if err := a.SendDatagram([]byte{1, 0, byte(i)}); err != nil {
 				t.Fatal(err)
@@ -71,8 +109,8 @@ func TestALayersDatagramsAreApart(t *testing.T) {
 			}
 		}
 		for i := range 10 {
-			if got, err := b.ReceiveDatagram(t.Context()); err != nil || !bytes.Equal(got, []byte{1, 0, byte(i)}) {
-				t.Errorf("application got %x, %v", got, err)
+			if got := <-in; !bytes.Equal(got, []byte{1, 0, byte(i)}) {
+				t.Errorf("application got %x", got)
 			}
 			buf := make([]byte, 10)
 			if n, err := b.ReceiveLayerDatagram(t.Context(), buf); err != nil || n != 1 || buf[0] != byte(i) {

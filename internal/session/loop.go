@@ -303,7 +303,7 @@ func (s *Session) finish() {
 	streams := s.streams
 	s.streams = map[uint64]*Stream{}
 	flushing := s.flushing
-	s.flushing, s.dgramOut = nil, [2]datagramsOut{}
+	s.flushing, s.dgramOut = nil, [2]datagrams{}
 	s.mu.Unlock()
 	for _, st := range streams {
 		st.end()
@@ -317,7 +317,6 @@ func (s *Session) finish() {
 	s.accept.close(s.closing.err)
 	s.control.close(s.closing.err)
 	s.forgetPaths()
-	s.dgramIn.close(s.closing.err)
 	s.layerIn.close(s.closing.err)
 	if flushing != nil {
 		close(flushing)

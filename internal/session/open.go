@@ -194,7 +194,7 @@ func (e *Endpoint) newSession(client bool, peer identity.NodeID, path Path) *Ses
 		ready: make(chan struct{}), done: make(chan struct{}),
 		streams: map[uint64]*Stream{}, path: path,
 		accept: newQueue[*Stream](acceptQueue), control: newQueue[*Stream](controlQueue),
-		dgramIn: newQueue[[]byte](datagramQueue), layerIn: newQueue[[]byte](layerInQueue), layerRoom: newSignal(),
+		layerIn: newQueue[[]byte](layerInQueue), layerRoom: newSignal(),
 	}
 	for s.localID == 0 {
 		s.localID = rand.Uint64()

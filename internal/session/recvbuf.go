@@ -17,9 +17,6 @@ const (
 	recvPerStream = 512
 )
 
-// maxIdleSegs is the room for segments that an empty recvBuf keeps.
-const maxIdleSegs = 64
-
 // spareSegs has the room of recvBufs that were read to the end.
 var spareSegs spare.Slices[seg]
 
@@ -38,10 +35,11 @@ type seg struct {
 
 func (s *seg) end() uint64 { return s.off + uint64(len(s.data)) }
 
-// A recvBuf puts a stream's bytes in order.
+// A recvBuf puts a stream's bytes in order. It must not be copied.
 type recvBuf struct {
-	segs   []seg // ascending, disjoint; the first is at read unless there is a gap
-	head   int   // segs before it are consumed
+	one    [1]seg // room of segs while one suffices, as it does for questions and answers
+	segs   []seg  // ascending, disjoint; the first is at read unless there is a gap
+	head   int    // segs before it are consumed
 	read   uint64
 	contig uint64 // end of the bytes that can be read now
 	pinned int    // memory that segs hold
@@ -103,13 +101,26 @@ func (b *recvBuf) fill(off uint64, data []byte, f *frame.Frame) {
 	}
 }
 
+// room makes room for one more segment.
+func (b *recvBuf) room() {
+	if cap(b.segs) == 0 {
+		b.segs = b.one[:0]
+		return
+	}
+	b.segs = spareSegs.Grow(b.segs)
+	if cap(b.segs) > 1 {
+		b.one = [1]seg{}
+	}
+}
+
 // put stores data as segment i, or at the end of segment i-1, and returns the
 // index behind it.
 func (b *recvBuf) put(i int, off uint64, data []byte, f *frame.Frame) int {
 	if 2*len(data) >= f.Cap() {
 		f.Retain()
 		b.pinned += f.Cap()
-		b.segs = slices.Insert(spareSegs.Grow(b.segs), i, seg{off: off, data: data[:len(data):len(data)], f: f})
+		b.room()
+		b.segs = slices.Insert(b.segs, i, seg{off: off, data: data[:len(data):len(data)], f: f})
 		return i + 1
 	}
 	if i > b.head {
@@ -126,7 +137,8 @@ func (b *recvBuf) put(i int, off uint64, data []byte, f *frame.Frame) int {
 	b.pinned += own.Cap()
 	room := own.Cap() - frame.HeaderLen
 	buf := append(own.Bytes()[frame.HeaderLen:][:0:room], data...)
-	b.segs = slices.Insert(spareSegs.Grow(b.segs), i, seg{off: off, data: buf, f: own, own: true})
+	b.room()
+	b.segs = slices.Insert(b.segs, i, seg{off: off, data: buf, f: own, own: true})
 	return i + 1
 }
 
@@ -182,12 +194,8 @@ func (b *recvBuf) drop(s *seg) {
 	b.head++
 	switch {
 	case b.head == len(b.segs):
-		b.head = 0
-		b.segs = b.segs[:0]
-		if cap(b.segs) > maxIdleSegs {
-			spareSegs.Put(b.segs)
-			b.segs = nil
-		}
+		spareSegs.Put(b.segs) // does nothing to one
+		b.segs, b.head = nil, 0
 	case b.head > 64 && b.head > len(b.segs)/2:
 		b.segs = slices.Delete(b.segs, 0, b.head)
 		b.head = 0
@@ -199,6 +207,7 @@ func (b *recvBuf) free() {
 	for _, s := range b.segs[b.head:] {
 		s.f.Release()
 	}
+	b.one = [1]seg{}
 	b.segs, b.head, b.pinned = nil, 0, 0
 	b.read = b.contig
 }

@@ -99,12 +99,11 @@ type Session struct {
 	params       wire.Params // of the peer
 	accept       queue[*Stream]
 	control      queue[*Stream]
-	dgramIn      queue[[]byte]
 	layerIn      queue[[]byte]
-	dgramOut     [2]datagramsOut // forApps, forLayer
-	dgramTurn    int             // who comes next
-	held         int             // see Hold
-	greeting     string          // of this side
+	dgramOut     [2]datagrams // forApps, forLayer
+	dgramTurn    int          // who comes next
+	held         int          // see Hold
+	greeting     string       // of this side
 	dgramDropped uint64
 
 	// Below: owned by the session's goroutine.
@@ -120,6 +119,8 @@ type core struct {
 	spaces      [wire.NumSpaces]space
 	leaveOut    leaveOut
 	det         *recovery.Detector
+	onDatagram  func(b []byte)
+	earlyIn     datagrams // came before onDatagram was known
 	state       state
 	started     time.Time
 	armed       time.Time // when timer fires
