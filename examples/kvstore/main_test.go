@@ -1,0 +1,34 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv("KVSTORE_ARGS") != "" {
+		main() // a process of another test
+		return
+	}
+	runtime.GOMAXPROCS(1) // see overlaytest
+	goleak.VerifyTestMain(m)
+}
+
+// seeds are those that a random test runs: few, or WEFT_SEEDS of them, or only WEFT_SEED.
+func seeds(t *testing.T, few int) (seeds []uint64) {
+	t.Helper()
+	if one, err := strconv.ParseUint(os.Getenv("WEFT_SEED"), 10, 64); err == nil {
+		return []uint64{one}
+	}
+	if n, err := strconv.Atoi(os.Getenv("WEFT_SEEDS")); err == nil {
+		few = n
+	}
+	for seed := range uint64(few) {
+		seeds = append(seeds, seed)
+	}
+	return seeds
+}
