@@ -49,7 +49,7 @@ func TestARelayOfIdleNodesIsIdle(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), joinTimeout)
 	defer cancel()
 	began := time.Now()
-	nodes := idle(ctx, t, l.relays)
+	nodes := join(ctx, t, l.relays, idleNodes)
 	joined := time.Since(began)
 	pid := relay.cmd.Process.Pid
 	<-time.After(10 * time.Second) // what joining has left to do
@@ -73,20 +73,20 @@ func TestARelayOfIdleNodesIsIdle(t *testing.T) {
 	}
 }
 
-// idle starts nodes that have joined when it returns, and end with the test.
-func idle(ctx context.Context, t *testing.T, relays []string) []*overlay.Node {
+// join starts n nodes that have joined when it returns, and end with the test.
+func join(ctx context.Context, t *testing.T, relays []string, n int) []*overlay.Node {
 	t.Helper()
-	nodes := make([]*overlay.Node, idleNodes)
+	nodes := make([]*overlay.Node, n)
 	t.Cleanup(func() {
-		all(func(i int) {
+		all(n, func(i int) {
 			if nodes[i] != nil {
 				_ = nodes[i].Close()
 			}
 		})
 	})
 	errs := make(chan error, 1)
-	all(func(i int) {
-		node, err := overlay.New(overlay.Config{Open: true, Relays: relays, DialLink: from(i / perSource)})
+	all(n, func(i int) {
+		node, err := overlay.New(overlay.Config{Open: true, Relays: relays, DialLink: from(i / perSource), NoDirect: true})
 		if err == nil {
 			nodes[i] = node
 			err = node.WaitReady(ctx)
@@ -106,12 +106,12 @@ func idle(ctx context.Context, t *testing.T, relays []string) []*overlay.Node {
 	return nodes
 }
 
-// all calls f for each node, for some at once.
-func all(f func(i int)) {
+// all calls f for each of n nodes, for some at once.
+func all(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	for worker := range joiningAtOnce {
 		wg.Go(func() {
-			for i := worker; i < idleNodes; i += joiningAtOnce {
+			for i := worker; i < n; i += joiningAtOnce {
 				f(i)
 			}
 		})
