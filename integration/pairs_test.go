@@ -23,14 +23,14 @@ import (
 )
 
 const (
-	pairs       = 1000
-	pairRate    = 1_000_000 / 8          // bytes a second, of each pair
-	pairEvery   = 100 * time.Millisecond // between the writes of one
-	pairsFor    = 30 * time.Second
-	pairsCPU    = 1.0 // of one CPU, at most
-	pairsPort   = 80
-	pairsSaid   = 0.9  // of what they want to say, at least: they share the machine
-	pairsHeard  = 0.98 // of what was said has come
+	pairs      = 1000
+	pairRate   = 1_000_000 / 8          // bytes a second, of each pair
+	pairEvery  = 100 * time.Millisecond // between the writes of one
+	pairsFor   = 30 * time.Second
+	pairsCPU   = 1.0 // of one CPU, at most
+	pairsPort  = 80
+	pairsSaid  = 0.9  // of what they want to say, at least: they share the machine
+	pairsHeard = 0.98 // of what was said has come
 )
 
 // A relay carries a thousand pairs that say a megabit a second each: it drops nothing
