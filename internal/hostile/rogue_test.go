@@ -24,6 +24,7 @@ type rogue struct {
 	relay *talk
 	wake  chan struct{}
 	out   func(*frame.Frame) // takes what it sends; nil: the link
+	sees  func(*frame.Frame) // is shown what comes; may be nil
 
 	mu    sync.Mutex
 	in    []*frame.Frame
@@ -60,7 +61,13 @@ type talk struct {
 // rogue makes one that a relay takes for the member that it is.
 func (w *world) rogue(name string, relay *host) *rogue {
 	w.Helper()
-	r := w.attacker(name, relay)
+	return w.rogueWith(name, relay, overlay.Config{})
+}
+
+// rogueWith is rogue for a member by what is in cfg.
+func (w *world) rogueWith(name string, relay *host, cfg overlay.Config) *rogue {
+	w.Helper()
+	r := w.attackerWith(name, relay, cfg, func(h link.Hello) link.Hello { return h })
 	r.relay = r.dial(relay.ID(), wire.Params{})
 	time.Sleep(4 * latency) // the relay forwards for it once it has the last flight
 	return r
@@ -69,10 +76,18 @@ func (w *world) rogue(name string, relay *host) *rogue {
 // attacker makes a rogue that has a link and has not yet proven anything.
 func (w *world) attacker(name string, relay *host) *rogue {
 	w.Helper()
-	h := w.start(name, overlay.Config{Relays: []string{}})
+	return w.attackerWith(name, relay, overlay.Config{}, func(h link.Hello) link.Hello { return h })
+}
+
+// attackerWith is attacker for a member by what is in cfg, with a preface that claims
+// what it likes.
+func (w *world) attackerWith(name string, relay *host, cfg overlay.Config, claims func(link.Hello) link.Hello) *rogue {
+	w.Helper()
+	cfg.Relays = []string{}
+	h := w.start(name, cfg)
 	w.net.SetPair(name, relay.name, simnet.Impairment{Delay: latency}) // as fast as it likes
 	r := &rogue{w: w, creds: h.RelayHost().Credentials, wake: make(chan struct{}, 1), talks: make(map[uint64]*talk)}
-	fc, err := w.claim(w.Context(), name, relay, h.ID())
+	fc, err := w.net.Dialer(name, claims(w.hello(relay, h.ID())))(w.Context(), relay.addr)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -95,6 +110,13 @@ func (r *rogue) redirect(out func(*frame.Frame)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.out = out
+}
+
+// spy has f shown each frame that comes from now on.
+func (r *rogue) spy(f func(*frame.Frame)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sees = f
 }
 
 func (r *rogue) take(f *frame.Frame) {
@@ -123,6 +145,9 @@ func (r *rogue) run() {
 		}
 		r.mu.Lock()
 		for _, f := range r.in {
+			if r.sees != nil {
+				r.sees(f)
+			}
 			if h, err := wire.Peek(f.Packet()); err == nil && r.talks[h.Dst] != nil {
 				r.talks[h.Dst].receive(f.Packet())
 			}

@@ -3,14 +3,19 @@ package hostile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/weftnet/weft/gossip"
+	"github.com/weftnet/weft/internal/frame"
 	"github.com/weftnet/weft/internal/identity"
+	"github.com/weftnet/weft/internal/link"
 	"github.com/weftnet/weft/internal/simnet"
+	"github.com/weftnet/weft/internal/wire"
 	"github.com/weftnet/weft/overlay"
 	"github.com/weftnet/weft/relay"
 )
@@ -41,7 +46,7 @@ func inTown(t *testing.T, records int, f func(w *town)) {
 		}
 		o.one = w.relay("one", &relay.Server{Directory: o.dirs[0]})
 		o.two = w.relay("two", &relay.Server{Directory: o.dirs[1], Peers: []string{o.one.addr}})
-		o.evil = w.relay("evil", &relay.Server{Peers: []string{o.one.addr, o.two.addr}})
+		o.evil = w.relay("evil", &relay.Server{Directory: gossip.NewDirectory(gossip.DirectoryConfig{}), Peers: []string{o.one.addr, o.two.addr}})
 		o.network = o.one.RelayHost().Credentials.Network().ID()
 		w.net.SetPair("one", "two", simnet.Impairment{Delay: latency})
 		w.net.SetPair("two", "one", simnet.Impairment{Delay: latency})
@@ -320,4 +325,113 @@ func (w *world) keyAbove(id identity.NodeID) *identity.Key {
 	}
 	w.Fatal("no key was found with a larger ID")
 	return nil
+}
+
+// A member sends frames to a node of which each relay's table says that it is at
+// the next one. Each frame goes round until its hops are used up, and is counted.
+func TestTablesThatContradictEachOther(t *testing.T) {
+	const (
+		hops = 9 // between relays: eight pass on what the first has
+		each = 5 // frames at a time
+	)
+	inTown(t, 0, func(o *town) {
+		mallory := o.node("mallory", overlay.Config{}, o.one)
+		ghost, err := identity.GenerateKey()
+		if err != nil {
+			o.Fatal(err)
+		}
+		relays := []*host{o.one, o.two, o.evil}
+		count := func() (limited uint64) {
+			for _, r := range relays {
+				limited += r.RelayHost().Switch.Counters().DroppedHopLimit
+			}
+			return limited
+		}
+		contradict := func(epoch uint64) {
+			for i, r := range relays {
+				at := gossip.Attachment{Relay: relays[(i+1)%len(relays)].ID(), Epoch: epoch}
+				if err := r.Directory.Put(identity.Peer{ID: ghost.ID(), Key: ghost.Public()}, at); err != nil {
+					o.Error(err)
+				}
+			}
+		}
+		var sent, limited, passed atomic.Uint64
+		watch := func(f *frame.Frame) []*frame.Frame {
+			if f.Dst() == ghost.ID() {
+				passed.Add(1)
+			}
+			return []*frame.Frame{f}
+		}
+		for _, link := range [][2]*host{{o.two, o.one}, {o.evil, o.one}, {o.evil, o.two}} { // who has dialled, and whom
+			o.onPath(link[0], link[1], &onPath{up: watch, down: watch})
+		}
+		o.near.withstand(assault{play: func(ctx context.Context) {
+			limited.Store(count())
+			for epoch := uint64(1 << 62); ctx.Err() == nil; epoch++ {
+				contradict(epoch) // they may have learnt better
+				for range each {
+					_ = o.send(mallory, o.one, addressed(mallory.ID(), ghost.ID(), make([]byte, 100)))
+					sent.Add(1)
+				}
+				time.Sleep(latency)
+			}
+		}})
+		time.Sleep(time.Second)
+		stopped := count() - limited.Load()
+		if n := sent.Load(); stopped < n/2 || stopped > n || passed.Load() > hops*n || passed.Load() < 2*n {
+			o.Errorf("of %d frames %d were stopped, after %d hops in all", n, stopped, passed.Load())
+		}
+		o.Logf("of %d frames %d were stopped, after %d hops in all", sent.Load(), stopped, passed.Load())
+	})
+}
+
+// A member says in its preface that it is a relay, and speaks for nodes of others and
+// for those that it invents, before it proves who it is and after that. The relay
+// confirms no such link: nothing is forwarded for it, and nothing goes there.
+func TestALinkThatTheOtherEndDoesNotConfirm(t *testing.T) {
+	inTown(t, 0, func(o *town) {
+		was := o.one.RelayHost().Switch.Counters()
+		known := o.one.Stats()
+		var taken atomic.Int64
+		o.near.withstand(assault{
+			play: func(ctx context.Context) {
+				for i := range 4 {
+					m := o.attackerWith(fmt.Sprint("mallory-", i), o.one, overlay.Config{}, link.Hello.FromRelay)
+					m.spy(func(f *frame.Frame) {
+						if src := f.Src(); src != 0 && src != o.one.ID() {
+							taken.Add(1)
+						}
+					})
+					speak := func() {
+						for _, src := range []identity.NodeID{o.victim.ID(), o.near[0].to.ID(), 12345} {
+							for _, dst := range []identity.NodeID{o.victim.ID(), o.near[0].from.ID(), o.two.ID()} {
+								_ = m.link.Send(addressed(src, dst, make([]byte, 100)))
+							}
+						}
+					}
+					speak()
+					t := m.begin(o.one.ID(), wire.Params{}, false)
+					for range 10 {
+						speak()
+						time.Sleep(latency)
+					}
+					speak()
+					t.await(t.over)
+				}
+			},
+			may: []cost{
+				{"MaxMeshClaims", 4, perLink + perSimulatedConn + perSession},
+				{"the attackers' own nodes", 4, perNode},
+			},
+		})
+		s, now := o.one.Stats(), o.one.RelayHost().Switch.Counters()
+		if taken.Load() != 0 || s.MeshLinks != known.MeshLinks || s.RefusedMeshRole-known.RefusedMeshRole != 4 {
+			o.Errorf("%d frames of others came to who is no relay; %+v", taken.Load(), s)
+		}
+		if dropped := now.DroppedDenied + now.DroppedSource - was.DroppedDenied - was.DroppedSource; dropped < 4*9 {
+			o.Errorf("%d frames were dropped: %+v", dropped, now)
+		}
+		o.at(o.victim.ID(), o.one)
+		o.at(o.near[0].to.ID(), o.two)
+	})
 }
