@@ -24,6 +24,7 @@ type result struct {
 	rate     []float64       // calls a second, by callers
 	cpu      []time.Duration // of the process for each call, both ends, by callers
 	p50      time.Duration   // with one caller
+	beside50 time.Duration
 	beside99 time.Duration   // of small calls beside large ones
 	bigRate  float64         // MB/s meanwhile
 }
@@ -92,7 +93,7 @@ func (r *result) beside(ctx context.Context, call calls, span time.Duration) err
 	})
 	_, took, err := load(ctx, call.echo, 1, smallSize, span)
 	if err == nil {
-		r.beside99 = took[len(took)*99/100]
+		r.beside50, r.beside99 = took[len(took)/2], took[len(took)*99/100]
 	}
 	return err
 }

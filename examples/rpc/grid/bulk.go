@@ -7,12 +7,23 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // maxBig is how many large frames travel at a time, each way; others wait.
 const maxBig = 8
+
+// Large frames go in chunks, each of which the other side acknowledges by a byte. Few are on their way at a time, all large
+// frames of a session together: what small ones have to wait for on the path below is not much more.
+const (
+	chunk     = 64 << 10
+	minChunks = 2
+	maxChunks = 256              // 16 MiB: 3 Gbit/s over 40 ms
+	patient   = time.Millisecond // what a chunk may take longer than the fastest did
+)
 
 // A bulk is the conns for frames of more than MaxMessage, so that small ones need not wait behind them. Each
 // carries one frame after the other, in one direction; both sides dial their own.
@@ -20,17 +31,92 @@ type bulk struct {
 	free chan *bigConn // maxBig of them, nil for those that were not dialled yet
 	in   atomic.Int32  // conns that the peer has dialled
 
-	mu    sync.Mutex
-	conns map[net.Conn]struct{} // all that are open; nil once closed
+	mu      sync.Mutex
+	conns   map[net.Conn]struct{} // all that are open; nil once closed
+	flying  int                   // chunks on their way
+	allowed int                   // as many may be
+	fastest time.Duration         // time that a chunk took at best
+	landed  chan struct{}         // closed when one was acknowledged and somebody waits
 }
 
+// A bigConn is a conn for large frames that this side has dialled.
 type bigConn struct {
 	net.Conn
 	given atomic.Bool // up: closed on purpose
+	sent  []time.Time // when each chunk was that is on its way; guarded by bulk.mu
+	over  bool        // guarded by bulk.mu
+}
+
+// takeOff waits until another chunk may be on its way.
+func (b *bulk) takeOff(ctx context.Context, c *bigConn) error {
+	for {
+		b.mu.Lock()
+		switch {
+		case c.over:
+			b.mu.Unlock()
+			return net.ErrClosed
+		case b.flying < b.allowed:
+			b.flying++
+			c.sent = append(c.sent, time.Now())
+			b.mu.Unlock()
+			return nil
+		case b.landed == nil:
+			b.landed = make(chan struct{})
+		}
+		landed := b.landed
+		b.mu.Unlock()
+		select {
+		case <-landed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// land takes note of acknowledgements. As long as they come fast, more chunks may be on their way.
+func (b *bulk) land(c *bigConn, n int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n > len(c.sent) {
+		return fmt.Errorf("%w: more acknowledged than was sent", errMalformed)
+	}
+	for _, sent := range c.sent[:n] {
+		took := time.Since(sent)
+		if b.fastest == 0 || took < b.fastest {
+			b.fastest = took
+		}
+		if took < b.fastest+b.fastest/4+patient {
+			b.allowed = min(b.allowed+1, maxChunks)
+		} else {
+			b.allowed = max(b.allowed-1, minChunks)
+		}
+	}
+	c.sent = slices.Delete(c.sent, 0, n)
+	b.wake(n)
+	return nil
+}
+
+// wake lets chunks take off, n of which have landed.
+func (b *bulk) wake(n int) {
+	b.flying -= n
+	if b.landed != nil {
+		close(b.landed)
+		b.landed = nil
+	}
+}
+
+// end gives up a conn.
+func (b *bulk) end(c *bigConn) {
+	b.mu.Lock()
+	c.over = true
+	b.wake(len(c.sent))
+	c.sent = nil
+	b.mu.Unlock()
+	b.remove(c)
 }
 
 func (b *bulk) init() {
-	b.free, b.conns = make(chan *bigConn, maxBig), make(map[net.Conn]struct{})
+	b.free, b.conns, b.allowed = make(chan *bigConn, maxBig), make(map[net.Conn]struct{}), minChunks
 	for range maxBig {
 		b.free <- nil
 	}
@@ -103,31 +189,50 @@ func (s *session) writeBig(ctx context.Context, c *bigConn, f *frame) (*bigConn,
 			return nil, s.why()
 		}
 		if _, err := c.Write(appendFrame(nil, s.g.helloFrame(roleBig, s.number, 0))); err != nil {
-			s.big.remove(c)
+			c.given.Store(true)
+			s.big.end(c)
 			return nil, err
 		}
 	}
 	stop := context.AfterFunc(ctx, func() { c.given.Store(true); _ = c.Close() })
-	_, err := c.Write(appendHead(nil, f))
-	if err == nil {
-		_, err = c.Write(f.payload)
+	head, rest, err := appendHead(nil, f), f.payload, error(nil)
+	for err == nil && len(head)+len(rest) > 0 {
+		if err = s.big.takeOff(ctx, c); err != nil {
+			break
+		}
+		n := min(len(rest), chunk-len(head))
+		if len(head) > 0 {
+			_, err = c.Write(head)
+		}
+		if err == nil {
+			_, err = c.Write(rest[:n])
+		}
+		head, rest = nil, rest[n:]
 	}
 	if !stop() || err != nil {
 		c.given.Store(true)
-		s.big.remove(c)
+		s.big.end(c)
 		c = nil
 	}
 	return c, err
 }
 
-// watchBig ends the session if the peer ends a conn of it.
+// watchBig takes the acknowledgements of a conn, and ends the session if the peer ends it.
 func (s *session) watchBig(c *bigConn) {
 	defer s.g.wg.Done()
-	_, err := c.Read(make([]byte, 1))
+	var err error
+	for b := make([]byte, maxChunks); err == nil; {
+		var n int
+		if n, err = c.Read(b); n > 0 {
+			if e := s.big.land(c, n); e != nil {
+				err = e
+			}
+		}
+	}
 	if !c.given.Load() {
 		s.fail(fmt.Errorf("a conn for large payloads ended: %w", err))
 	}
-	s.big.remove(c)
+	s.big.end(c)
 }
 
 // readBig takes the frames of a conn that the peer has dialled for large ones.
@@ -139,10 +244,10 @@ func (s *session) readBig(conn net.Conn, in *bufio.Reader) error {
 	defer s.big.remove(conn)
 	for {
 		var f frame
-		err := f.readFrame(in, s.g.cfg.MaxPayload)
+		err := s.readBigFrame(&f, conn, in)
 		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), s.why() != nil:
-			return nil // given up by the caller
+		case err != nil && !errors.Is(err, errMalformed):
+			return nil // the caller has given it up; else it ends the session
 		case err == nil && f.kind != kindCall && f.kind != kindAnswer:
 			err = fmt.Errorf("%w: kind %d", errMalformed, f.kind)
 		case err == nil:
@@ -154,4 +259,31 @@ func (s *session) readBig(conn net.Conn, in *bufio.Reader) error {
 			return err
 		}
 	}
+}
+
+// bigPool has buffers for large requests. Those of answers belong to the callers.
+var bigPool = sync.Pool{New: func() any { return new([]byte) }}
+
+// readBigFrame reads one frame, and acknowledges its chunks.
+func (s *session) readBigFrame(f *frame, conn net.Conn, in *bufio.Reader) error {
+	n, err := peekLength(in, s.g.cfg.MaxPayload)
+	if err != nil {
+		return err
+	}
+	f.own, f.buf = true, bigPool.Get().(*[]byte)
+	if cap(*f.buf) < 4+n {
+		*f.buf = make([]byte, 4+n)
+	}
+	b := (*f.buf)[:4+n]
+	for rest := b; len(rest) > 0; {
+		part := rest[:min(len(rest), chunk)]
+		if _, err := io.ReadFull(in, part); err != nil {
+			return err
+		}
+		if _, err := conn.Write([]byte{1}); err != nil {
+			return err
+		}
+		rest = rest[len(part):]
+	}
+	return f.parse(b[4:])
 }

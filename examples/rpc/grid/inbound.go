@@ -14,7 +14,8 @@ type inbound struct {
 	s        *session
 	id       uint64
 	req      Request
-	buf      *[]byte // what req points into, from bufPool; nil if req owns it
+	buf      *[]byte // what req points into
+	pool     *sync.Pool
 	deadline time.Time
 	stream   *Stream // nil for plain calls
 
@@ -29,10 +30,10 @@ var _ context.Context = (*inbound)(nil)
 var bufPool = sync.Pool{New: func() any { return new([]byte) }}
 
 func newInbound(s *session, f *frame) *inbound {
-	in := &inbound{s: s, id: f.id}
+	in := &inbound{s: s, id: f.id, buf: f.buf, pool: &bigPool}
 	token, payload := f.token, f.payload
 	if !f.own {
-		in.buf = bufPool.Get().(*[]byte)
+		in.buf, in.pool = bufPool.Get().(*[]byte), &bufPool
 		*in.buf = append(append((*in.buf)[:0], token...), payload...)
 		token, payload = (*in.buf)[:len(token):len(token)], (*in.buf)[len(token):]
 	}
@@ -61,7 +62,7 @@ func (in *inbound) serve(h handler) {
 	}
 	in.end(context.Canceled) // whoever still has the context
 	if in.buf != nil {
-		bufPool.Put(in.buf)
+		in.pool.Put(in.buf)
 	}
 }
 

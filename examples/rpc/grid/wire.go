@@ -19,7 +19,8 @@ type frame struct {
 	ms      uint32 // call, open: what is left of the deadline in milliseconds, 0 for none
 	token   []byte
 	payload []byte
-	own     bool // received: the slices may be kept
+	own     bool    // received: the slices may be kept
+	buf     *[]byte // if so, what they point into, from bigPool; or nil
 }
 
 type kind uint8
@@ -65,16 +66,9 @@ func appendFrame(b []byte, f *frame) []byte { return append(appendHead(b, f), f.
 // readFrame reads a frame into f. What fits into the reader's buffer stays there, so that the
 // slices are valid until the next read.
 func (f *frame) readFrame(r *bufio.Reader, limit int) error {
-	head, err := r.Peek(4)
+	n, err := peekLength(r, limit)
 	if err != nil {
-		if len(head) > 0 && errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
 		return err
-	}
-	n := int(binary.BigEndian.Uint32(head))
-	if n > limit+headRoom {
-		return fmt.Errorf("grid: a frame of %d bytes, where %d is the limit", n, limit)
 	}
 	var b []byte
 	if f.own = 4+n > r.Size(); !f.own {
@@ -94,6 +88,22 @@ func (f *frame) readFrame(r *bufio.Reader, limit int) error {
 		return err
 	}
 	return f.parse(b)
+}
+
+// peekLength returns how long the next frame is, without the four bytes that say so.
+func peekLength(r *bufio.Reader, limit int) (int, error) {
+	head, err := r.Peek(4)
+	if err != nil {
+		if len(head) > 0 && errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, err
+	}
+	n := binary.BigEndian.Uint32(head)
+	if n > uint32(limit+headRoom) {
+		return 0, fmt.Errorf("%w: %d bytes, where %d is the limit", errMalformed, n, limit)
+	}
+	return int(n), nil
 }
 
 func (f *frame) parse(b []byte) error {
