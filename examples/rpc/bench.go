@@ -25,8 +25,8 @@ type result struct {
 	cpu      []time.Duration // of the process for each call, both ends, by callers
 	p50      time.Duration   // with one caller
 	beside50 time.Duration
-	beside99 time.Duration   // of small calls beside large ones
-	bigRate  float64         // MB/s meanwhile
+	beside99 time.Duration // of small calls beside large ones
+	bigRate  float64       // MB/s meanwhile
 }
 
 // bench measures all targets in turn, several times, and prints medians.

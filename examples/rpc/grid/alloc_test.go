@@ -11,7 +11,7 @@ import (
 
 // maxAllocs is how many allocations a call may cost, both ends together: the answer that the caller keeps, and what
 // the handler's end knows of the call while it runs.
-const maxAllocs = 4
+const maxAllocs = 3
 
 // overTCP is a peer over bare TCP, whose handler echo can be called.
 func overTCP(t testing.TB) *Peer {

@@ -34,10 +34,10 @@ func (c *call) end(payload []byte, err error) {
 // the session ends. A *RemoteError is what the peer says, such as ErrUnknownHandler,
 // ErrNotAllowed, ErrOverloaded, ErrPanic, or the handler's own error.
 func (p *Peer) Call(ctx context.Context, req *Request) ([]byte, error) {
-	c := p.g.idle.Get().(*call)
+	c := p.g.waiting.Get().(*call)
 	s, f, alone, err := p.begin(ctx, kindCall, req, c)
 	if err != nil {
-		p.g.idle.Put(c)
+		p.g.waiting.Put(c)
 		return nil, err
 	}
 	if err = s.send(ctx, &f, alone); err == nil {
@@ -53,14 +53,14 @@ func (p *Peer) Call(ctx context.Context, req *Request) ([]byte, error) {
 		return p.result(c)
 	}
 	s.cancel(f.id, err)
-	p.g.idle.Put(c)
+	p.g.waiting.Put(c)
 	return nil, err
 }
 
 func (p *Peer) result(c *call) ([]byte, error) {
 	payload, err := c.payload, c.err
 	c.payload, c.err = nil, nil
-	p.g.idle.Put(c)
+	p.g.waiting.Put(c)
 	return payload, err
 }
 

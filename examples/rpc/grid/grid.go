@@ -12,6 +12,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftnet/weft/overlay"
@@ -64,12 +65,14 @@ func OnNode(node *overlay.Node, port uint16) (Config, error) {
 // A Grid is this node's end of the sessions with all peers.
 type Grid struct {
 	cfg      Config
-	handlers map[HandlerID]handler
+	handlers map[HandlerID]*handler
 	instance string // new for each process, so that peers notice restarts
 	ctx      context.Context
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
-	idle     sync.Pool // of *call
+	waiting  sync.Pool // of *call
+	jobs     chan *inbound
+	idle     atomic.Int32 // goroutines that wait for jobs
 
 	mu    sync.Mutex
 	peers map[overlay.NodeID]*Peer
@@ -91,7 +94,7 @@ func New(cfg Config, handlers *Handlers) *Grid {
 	}
 	g := &Grid{
 		cfg: cfg, handlers: maps.Clone(handlers.byID), instance: rand.Text(),
-		idle: sync.Pool{New: newCall}, peers: make(map[overlay.NodeID]*Peer), conns: make(map[net.Conn]struct{}),
+		waiting: sync.Pool{New: newCall}, jobs: make(chan *inbound), peers: make(map[overlay.NodeID]*Peer), conns: make(map[net.Conn]struct{}),
 	}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	g.wg.Go(g.accept)

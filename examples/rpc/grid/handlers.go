@@ -19,8 +19,8 @@ type Request struct {
 	Token   []byte // what the caller shows for this call, at most 1 KiB
 	// Payload belongs to the grid: a handler must not use it after it has returned.
 	Payload []byte
-	// From is who has called, as the overlay has proven it. Callers leave it empty.
-	From overlay.Peer
+	// From is who has called, as the overlay has proven it. Callers leave it nil.
+	From *overlay.Peer
 }
 
 // A Handler answers calls. Its context ends with the caller's deadline, when the caller gives up, and
@@ -51,24 +51,24 @@ type handler struct {
 }
 
 // Handlers are what a grid serves. The zero value is ready; New copies it.
-type Handlers struct{ byID map[HandlerID]handler }
+type Handlers struct{ byID map[HandlerID]*handler }
 
 // Handle adds a handler of calls. The name is for logs. No rule: every member of the network.
 func (h *Handlers) Handle(id HandlerID, name string, rule Rule, f Handler) error {
-	return h.add(id, handler{name: name, rule: rule, call: f})
+	return h.add(id, &handler{name: name, rule: rule, call: f})
 }
 
 // HandleStream adds a handler of streams.
 func (h *Handlers) HandleStream(id HandlerID, name string, rule Rule, f StreamHandler) error {
-	return h.add(id, handler{name: name, rule: rule, stream: f})
+	return h.add(id, &handler{name: name, rule: rule, stream: f})
 }
 
-func (h *Handlers) add(id HandlerID, what handler) error {
+func (h *Handlers) add(id HandlerID, what *handler) error {
 	if there, ok := h.byID[id]; ok {
 		return fmt.Errorf("%w: %d is %s, and cannot be %s", ErrDuplicate, id, there.name, what.name)
 	}
 	if h.byID == nil {
-		h.byID = make(map[HandlerID]handler)
+		h.byID = make(map[HandlerID]*handler)
 	}
 	h.byID[id] = what
 	return nil

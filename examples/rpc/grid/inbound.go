@@ -12,6 +12,7 @@ import (
 // only for handlers that ask for Done, which most do not.
 type inbound struct {
 	s        *session
+	h        *handler
 	id       uint64
 	req      Request
 	buf      *[]byte // what req points into
@@ -29,15 +30,15 @@ var _ context.Context = (*inbound)(nil)
 
 var bufPool = sync.Pool{New: func() any { return new([]byte) }}
 
-func newInbound(s *session, f *frame) *inbound {
-	in := &inbound{s: s, id: f.id, buf: f.buf, pool: &bigPool}
+func newInbound(s *session, f *frame, h *handler) *inbound {
+	in := &inbound{s: s, h: h, id: f.id, buf: f.buf, pool: &bigPool}
 	token, payload := f.token, f.payload
 	if !f.own {
 		in.buf, in.pool = bufPool.Get().(*[]byte), &bufPool
 		*in.buf = append(append((*in.buf)[:0], token...), payload...)
 		token, payload = (*in.buf)[:len(token):len(token)], (*in.buf)[len(token):]
 	}
-	in.req = Request{Handler: HandlerID(f.n), Token: token, Payload: payload, From: s.from}
+	in.req = Request{Handler: HandlerID(f.n), Token: token, Payload: payload, From: &s.from}
 	if f.ms > 0 {
 		in.deadline = time.Now().Add(time.Duration(f.ms) * time.Millisecond)
 	}
@@ -48,13 +49,44 @@ func newInbound(s *session, f *frame) *inbound {
 	return in
 }
 
+// maxIdle is how many goroutines of handlers wait for another call rather than end: their stacks have grown to
+// what handlers need, and growing costs as much as the rest of a small call.
+const maxIdle = 64
+
+// work serves a call in another goroutine.
+func (g *Grid) work(in *inbound) {
+	select {
+	case g.jobs <- in:
+	default:
+		g.wg.Add(1) // of a session's reader, so that nobody waits for zero meanwhile
+		go g.worker(in)
+	}
+}
+
+// worker serves calls.
+func (g *Grid) worker(in *inbound) {
+	defer g.wg.Done()
+	for {
+		in.serve()
+		if g.idle.Add(1) > maxIdle {
+			g.idle.Add(-1)
+			return
+		}
+		select {
+		case in = <-g.jobs:
+			g.idle.Add(-1)
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}
+
 // serve runs the handler and sends its answer.
-func (in *inbound) serve(h handler) {
-	defer in.s.g.wg.Done()
+func (in *inbound) serve() {
 	if in.stream != nil {
 		in.Done() // the deadline ends Send and Recv, too
 	}
-	payload, err := in.run(h)
+	payload, err := in.run()
 	if err == nil || in.Err() == nil {
 		in.s.answer(in, payload, err)
 	} else {
@@ -67,7 +99,8 @@ func (in *inbound) serve(h handler) {
 }
 
 // run calls the handler, if its rule allows.
-func (in *inbound) run(h handler) (payload []byte, err error) {
+func (in *inbound) run() (payload []byte, err error) {
+	h := in.h
 	defer func() {
 		if p := recover(); p != nil {
 			in.s.g.logf("grid: handler %d (%s) panicked, called by %v: %v\n%s", in.req.Handler, h.name, in.req.From.ID, p, debug.Stack())

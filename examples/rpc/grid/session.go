@@ -213,12 +213,12 @@ func (s *session) request(f *frame) error {
 	if f.id&1 == 1 == s.dialled {
 		return fmt.Errorf("%w: a call with a number of this side", errMalformed)
 	}
-	h, ok := s.g.handlers[HandlerID(f.n)]
-	if f.n > 0xffff || !ok || (h.call == nil) == (f.kind == kindCall) {
+	h := s.g.handlers[HandlerID(f.n)]
+	if f.n > 0xffff || h == nil || (h.call == nil) == (f.kind == kindCall) {
 		s.refuse(f.id, codeUnknown, fmt.Sprintf("no handler %d for that", f.n))
 		return nil
 	}
-	in := newInbound(s, f)
+	in := newInbound(s, f, h)
 	s.mu.Lock()
 	_, twice := s.served[f.id]
 	busy := len(s.served) >= s.g.cfg.MaxHandlers
@@ -232,8 +232,7 @@ func (s *session) request(f *frame) error {
 	case busy:
 		s.refuse(f.id, codeOverloaded, fmt.Sprintf("%d handlers run for this peer", s.g.cfg.MaxHandlers))
 	default:
-		s.g.wg.Add(1) // of the reader, so that nobody waits for zero meanwhile
-		go in.serve(h)
+		s.g.work(in)
 	}
 	return nil
 }
