@@ -1,10 +1,14 @@
 // Command bench compares weft with what stands below it, bare TCP and TLS over
-// TCP, and with its peers: yamux over TLS, quic-go, pion/sctp, and go-libp2p over
-// each of its transports, direct and through a relay without limits. Everything
-// runs on loopback, both ends in this process, or the server's in one of its own.
-// The transports take turns, so that a busy moment of the machine hits all of
-// them; the table shows the medians of the rounds, and the medians of the ratios
-// to TCP and TLS of the same round.
+// TCP, and with its peers: yamux over TLS, quic-go, pion/sctp, go-libp2p over each
+// of its transports, direct and through a relay without limits, yamux over
+// weaveworks/mesh, and quic-go over ironwood. Everything runs on loopback, both
+// ends in this process, or the server's in one of its own (then without pion/sctp,
+// whose ends share a pipe). The transports take turns, so that a busy moment of the
+// machine hits all of them; the tables show the medians of the rounds, the medians
+// of the ratios to TCP and TLS of the same round, and what weft is to reach.
+//
+// Not here are tsnet and nebula: neither's newest version builds with the Go that
+// weft asks for.
 //
 //	go run . [-rounds 3] [-bytes N] [-time D] [-transports tcp,weft*] [-processes|-both] [-far] [-out DIR] [-json]
 package main

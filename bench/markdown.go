@@ -106,8 +106,10 @@ func versions() string {
 
 // peers are the modules whose versions matter.
 var peers = []string{
+	"github.com/Arceliar/ironwood",
 	"github.com/hashicorp/yamux",
 	"github.com/libp2p/go-libp2p",
 	"github.com/pion/sctp",
 	"github.com/quic-go/quic-go",
+	"github.com/weaveworks/mesh",
 }

@@ -44,6 +44,7 @@ func (quicTransport) Client(ctx context.Context, addr string) (Client, error) {
 
 func quicConfig() *quic.Config {
 	return &quic.Config{
+		HandshakeIdleTimeout:       patience, // ironwood loses what is sent before it knows the way
 		MaxIncomingStreams:         1 << 20,
 		MaxStreamReceiveWindow:     16 << 20,
 		MaxConnectionReceiveWindow: 32 << 20,

@@ -66,6 +66,8 @@ var layers = []stream.Layer{native.Layer{}, yamux.Layer{}, sctp.Layer{}}
 func transports() []Transport {
 	all := []Transport{tcpTransport{}, tlsTransport{}, yamuxTransport{}, pionTransport{}, quicTransport{}}
 	all = append(all, libp2pTransports()...)
+	all = append(all, meshTransports()...)
+	all = append(all, ironwoodTransport{}, ironwoodTransport{relayed: true})
 	for i, l := range layers {
 		name := "weft"
 		if i > 0 {
