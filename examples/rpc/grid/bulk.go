@@ -21,8 +21,9 @@ const maxBig = 8
 const (
 	chunk     = 64 << 10
 	minChunks = 2
-	maxChunks = 256              // 16 MiB: 3 Gbit/s over 40 ms
-	patient   = time.Millisecond // what a chunk may take longer than the fastest did
+	maxChunks = 256                    // 16 MiB: 3 Gbit/s over 40 ms
+	patient   = 100 * time.Microsecond // what a chunk may take longer than the fastest did, and a quarter of that
+	forget    = 10 * time.Second       // then the fastest is looked for again: the path may have changed
 )
 
 // A bulk is the conns for frames of more than MaxMessage, so that small ones need not wait behind them. Each
@@ -35,8 +36,9 @@ type bulk struct {
 	conns   map[net.Conn]struct{} // all that are open; nil once closed
 	flying  int                   // chunks on their way
 	allowed int                   // as many may be
-	fastest time.Duration         // time that a chunk took at best
-	landed  chan struct{}         // closed when one was acknowledged and somebody waits
+	fastest time.Duration         // time that a chunk took at best, since
+	since   time.Time
+	landed  chan struct{} // closed when one was acknowledged and somebody waits
 }
 
 // A bigConn is a conn for large frames that this side has dialled.
@@ -80,8 +82,12 @@ func (b *bulk) land(c *bigConn, n int) error {
 	if n > len(c.sent) {
 		return fmt.Errorf("%w: more acknowledged than was sent", errMalformed)
 	}
+	now := time.Now()
+	if now.Sub(b.since) > forget {
+		b.since, b.fastest, b.allowed = now, 0, minChunks
+	}
 	for _, sent := range c.sent[:n] {
-		took := time.Since(sent)
+		took := now.Sub(sent)
 		if b.fastest == 0 || took < b.fastest {
 			b.fastest = took
 		}

@@ -281,3 +281,49 @@ func TestSlowReaderHoldsUpItsSenderAlone(t *testing.T) {
 		}
 	})
 }
+
+// Four large calls at a time neither hold up small ones, nor does that make them slow on a long path.
+func TestSmallCallsBesideLargeOnes(t *testing.T) {
+	for _, tt := range []struct {
+		latency time.Duration // of each of the two links
+		wait    time.Duration // that small calls may have besides
+		large   int           // bytes a second
+	}{
+		{100 * time.Microsecond, 6 * time.Millisecond, 40 << 20},
+		{25 * time.Millisecond, 50 * time.Millisecond, 8 << 20},
+	} {
+		inLab(t, func(t *testing.T, lab *overlaytest.Lab, a, b *member) {
+			lab.ImpairAll(overlaytest.Impairment{Latency: tt.latency, Bandwidth: 100 << 20})
+			p := a.to(t, b)
+			var wg sync.WaitGroup
+			began, slowest := time.Now(), time.Duration(0)
+			const each, size = 4, 2 << 20
+			for range 4 {
+				wg.Go(func() {
+					for range each {
+						if _, err := p.Call(t.Context(), &Request{Handler: put, Payload: make([]byte, size)}); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			done := make(chan struct{})
+			go func() { wg.Wait(); close(done) }()
+			for calls := 0; ; calls++ {
+				select {
+				case <-done:
+					rate := float64(4*each*size) / time.Since(began).Seconds()
+					t.Logf("%.0f MB/s; the slowest of %d small calls took %v", rate/1e6, calls, slowest)
+					if slowest > 4*tt.latency+tt.wait || rate < float64(tt.large) {
+						t.Error("that is too slow")
+					}
+					return
+				case <-time.After(time.Millisecond):
+				}
+				call := time.Now()
+				ok(t, p)
+				slowest = max(slowest, time.Since(call))
+			}
+		})
+	}
+}

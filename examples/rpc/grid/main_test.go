@@ -32,6 +32,7 @@ const (
 	waits
 	secret
 	grows
+	put
 	pipe
 	deaf
 	counts
@@ -70,6 +71,7 @@ func (m *member) handlers(t *testing.T) *Handlers {
 			return nil, ctx.Err()
 		}),
 		h.Handle(secret, "secret", Token("open sesame"), func(_ context.Context, req *Request) ([]byte, error) { return req.Payload, nil }),
+		h.Handle(put, "put", nil, func(context.Context, *Request) ([]byte, error) { return nil, nil }),
 		h.Handle(grows, "grows", nil, func(_ context.Context, req *Request) ([]byte, error) { return make([]byte, 1<<20), nil }),
 		h.HandleStream(pipe, "pipe", nil, func(_ context.Context, _ *Request, s *Stream) error {
 			for {
