@@ -29,11 +29,12 @@ const (
 // A bulk is the conns for frames of more than MaxMessage, so that small ones need not wait behind them. Each
 // carries one frame after the other, in one direction; both sides dial their own.
 type bulk struct {
-	free chan *bigConn // maxBig of them, nil for those that were not dialled yet
+	turn chan struct{} // cap maxBig: one for each large frame that is being sent
 	in   atomic.Int32  // conns that the peer has dialled
 
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{} // all that are open; nil once closed
+	idle    []*bigConn            // dialled, the one used last at the end: its window is the largest
 	flying  int                   // chunks on their way
 	allowed int                   // as many may be
 	fastest time.Duration         // time that a chunk took at best, since
@@ -122,9 +123,24 @@ func (b *bulk) end(c *bigConn) {
 }
 
 func (b *bulk) init() {
-	b.free, b.conns, b.allowed = make(chan *bigConn, maxBig), make(map[net.Conn]struct{}), minChunks
-	for range maxBig {
-		b.free <- nil
+	b.turn, b.conns, b.allowed = make(chan struct{}, maxBig), make(map[net.Conn]struct{}), minChunks
+}
+
+// take returns an idle conn, nil if there is none.
+func (b *bulk) take() (c *bigConn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := len(b.idle); n > 0 {
+		c, b.idle = b.idle[n-1], b.idle[:n-1]
+	}
+	return c
+}
+
+func (b *bulk) put(c *bigConn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c != nil {
+		b.idle = append(b.idle, c)
 	}
 }
 
@@ -156,17 +172,16 @@ func (b *bulk) close() {
 
 // sendBig sends a large frame. When ctx ends in the middle of it, its conn is given up.
 func (s *session) sendBig(ctx context.Context, f *frame) error {
-	var c *bigConn
 	select {
-	case c = <-s.big.free:
+	case s.big.turn <- struct{}{}:
+		defer func() { <-s.big.turn }()
 	case <-s.done:
 		return s.why()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	c, err := s.writeBig(ctx, c, f)
-	s.big.free <- c
-	if err == nil {
+	c, err := s.writeBig(ctx, s.big.take(), f)
+	if s.big.put(c); err == nil {
 		return nil
 	}
 	if cause := context.Cause(ctx); cause != nil {

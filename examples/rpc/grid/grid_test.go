@@ -289,8 +289,8 @@ func TestSmallCallsBesideLargeOnes(t *testing.T) {
 		wait    time.Duration // that small calls may have besides
 		large   int           // bytes a second
 	}{
-		{100 * time.Microsecond, 6 * time.Millisecond, 40 << 20},
-		{25 * time.Millisecond, 50 * time.Millisecond, 8 << 20},
+		{100 * time.Microsecond, 10 * time.Millisecond, 20 << 20},
+		{25 * time.Millisecond, 100 * time.Millisecond, 3 << 20}, // two chunks at a time were 1.3 MB/s
 	} {
 		inLab(t, func(t *testing.T, lab *overlaytest.Lab, a, b *member) {
 			lab.ImpairAll(overlaytest.Impairment{Latency: tt.latency, Bandwidth: 100 << 20})
