@@ -20,6 +20,7 @@ type health struct {
 
 // A record is about one node.
 type record struct {
+	answered time.Time // last
 	failures int       // calls in a row that were not answered
 	since    time.Time // of the first of them
 	ready    uint64    // the epoch of a view in which it serves all that is its
@@ -34,7 +35,7 @@ func (h *health) observe(node overlay.NodeID, err error) {
 	defer h.mu.Unlock()
 	r := h.nodes[node]
 	if err == nil || connect.IsWireError(err) {
-		r.failures = 0
+		r.failures, r.answered = 0, time.Now()
 	} else {
 		if r.failures == 0 {
 			r.since = time.Now()
@@ -49,6 +50,13 @@ func (h *health) rank(node overlay.NodeID) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return min(h.nodes[node].failures, 1)
+}
+
+// answered reports whether a node has answered lately, or called.
+func (h *health) answered(node overlay.NodeID, lately time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Since(h.nodes[node].answered) < lately
 }
 
 // dead reports whether a node has not answered for a time, several calls.

@@ -4,14 +4,16 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv("KVSTORE_ARGS") != "" {
-		main() // a process of another test
+	if args := os.Getenv("KVSTORE_ARGS"); args != "" { // a process of a test
+		os.Args = append(os.Args[:1], strings.Fields(args)...)
+		main()
 		return
 	}
 	runtime.GOMAXPROCS(1) // see overlaytest

@@ -63,7 +63,10 @@ type Node struct {
 	woken    chan struct{} // there may be new tasks
 	leaving  atomic.Bool
 
-	collected uint64 // epoch; of the rounds' goroutine
+	// Of the rounds' goroutine.
+	collected uint64 // epoch
+	fixedFor  uint64 // epoch
+	unfixed   int    // rounds that begin with a finger
 }
 
 // open starts a node. It is in a store at once if it founds one or was in one before, and

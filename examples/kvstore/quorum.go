@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +26,8 @@ const (
 	// patience is how long an operation is tried: long enough for a new view to be in order
 	// if a majority of the replicas is there.
 	patience = 10 * time.Second
+	// hedgeAfter is how long some replicas are waited for before others are asked, too.
+	hedgeAfter = 50 * time.Millisecond
 	// maxPause is the longest pause between two tries.
 	maxPause = 500 * time.Millisecond
 )
@@ -79,11 +80,7 @@ func (n *Node) write(ctx context.Context, e *kvv1.Entry) error {
 				return err
 			}
 			latest, _ := latestOf(answers)
-			var op [8]byte
-			_, _ = rand.Read(op[:]) // never fails
-			e.Version = Version{
-				Counter: latest.GetVersion().GetCounter() + 1, Writer: uint64(n.id), Op: binary.BigEndian.Uint64(op[:]),
-			}.proto()
+			e.Version = Version{latest.GetVersion().GetCounter() + 1, uint64(n.id), rand.Uint64()}.proto()
 		}
 		return n.store(ctx, v, set, v.writeQuorum(len(set)), e)
 	})
@@ -91,14 +88,14 @@ func (n *Node) write(ctx context.Context, e *kvv1.Entry) error {
 
 func (n *Node) query(ctx context.Context, v View, set []Member, need int, key []byte, versionOnly bool) ([]*kvv1.QueryResponse, error) {
 	req := &kvv1.QueryRequest{Store: v.Store, Epoch: v.Epoch, Key: key, VersionOnly: versionOnly}
-	return quorum(ctx, n, set, need, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.QueryResponse, error) {
+	return quorum(ctx, n, set, need, true, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.QueryResponse, error) {
 		return c.Query(ctx, req)
 	})
 }
 
 func (n *Node) store(ctx context.Context, v View, set []Member, need int, e *kvv1.Entry) error {
 	req := &kvv1.StoreRequest{Store: v.Store, Epoch: v.Epoch, Entry: e}
-	_, err := quorum(ctx, n, set, need, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.StoreResponse, error) {
+	_, err := quorum(ctx, n, set, need, false, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.StoreResponse, error) {
 		return c.Store(ctx, req)
 	})
 	return err
@@ -173,40 +170,69 @@ func (e *missingError) Error() string {
 
 func (e *missingError) Unwrap() []error { return e.why }
 
-// quorum calls members at the same time, until as many as are needed have answered. Calls
-// that are not needed any more go on in the background, so that slow replicas get what
-// is stored, too. Members that do not answer lately are spared if there are others.
-func quorum[T any](ctx context.Context, n *Node, members []Member, need int, call func(context.Context, kvv1connect.NodeServiceClient) (T, error)) ([]T, error) {
-	type answer struct {
-		from  Member
-		value T
-		err   error
+// A poll is calls to some members, of which enough have to answer.
+type poll[T any] struct {
+	n       *Node
+	call    func(context.Context, kvv1connect.NodeServiceClient) (T, error)
+	asked   []Member // in the order in which they are asked
+	started int
+	answers chan pollAnswer[T]
+}
+
+type pollAnswer[T any] struct {
+	from  Member
+	value T
+	err   error
+}
+
+// quorum calls members until as many as are needed have answered: at first those that
+// answered lately, of which with few as many as are needed, and the others if one fails or is slow. Calls that
+// are not needed any more go on in the background, so that slow replicas get what is stored, too.
+func quorum[T any](ctx context.Context, n *Node, members []Member, need int, few bool, call func(context.Context, kvv1connect.NodeServiceClient) (T, error)) ([]T, error) {
+	p := poll[T]{n: n, call: call, asked: slices.Clone(members), answers: make(chan pollAnswer[T], len(members))}
+	rand.Shuffle(len(members), func(i, j int) { p.asked[i], p.asked[j] = p.asked[j], p.asked[i] })
+	rank := func(m Member) int {
+		if m.Node == n.id {
+			return -1 // the cheapest
+		}
+		return n.health.rank(m.Node)
 	}
-	asked := slices.Clone(members)
-	slices.SortStableFunc(asked, func(a, b Member) int { return n.health.rank(a.Node) - n.health.rank(b.Node) })
-	missing := &missingError{need: need, of: len(members)}
-	for len(asked) > need && n.health.rank(asked[len(asked)-1].Node) > 0 {
-		last := len(asked) - 1
-		missing.why = append(missing.why, fmt.Errorf("node %v: it does not answer lately", asked[last].Node))
-		asked = asked[:last]
-	}
-	answers := make(chan answer, len(asked))
-	for _, m := range asked {
-		started := n.background(rpcTimeout, func(ctx context.Context) {
-			a := answer{from: m}
-			a.value, a.err = call(ctx, n.peer(m.Node))
-			n.health.observe(m.Node, a.err)
-			answers <- a
-		})
-		if !started {
-			answers <- answer{from: m, err: errors.New("too many calls are on their way, or the node is stopping")}
+	slices.SortStableFunc(p.asked, func(a, b Member) int { return rank(a) - rank(b) })
+	for _, m := range p.asked {
+		if p.started < need || !few && rank(m) <= 0 {
+			p.start()
 		}
 	}
-	var got []T
-	var other []overlay.NodeID
-	for range asked {
+	return p.wait(ctx, need)
+}
+
+// start asks the next member.
+func (p *poll[T]) start() {
+	if p.started == len(p.asked) {
+		return
+	}
+	m := p.asked[p.started]
+	p.started++
+	started := p.n.background(rpcTimeout, func(ctx context.Context) {
+		a := pollAnswer[T]{from: m}
+		a.value, a.err = p.call(ctx, p.n.peer(m.Node))
+		p.n.health.observe(m.Node, a.err)
+		p.answers <- a
+	})
+	if !started {
+		p.answers <- pollAnswer[T]{from: m, err: errors.New("too many calls are on their way, or the node is stopping")}
+	}
+}
+
+// wait collects answers. The error says who is missing.
+func (p *poll[T]) wait(ctx context.Context, need int) (got []T, err error) {
+	slow := time.NewTimer(hedgeAfter)
+	defer slow.Stop()
+	missing := &missingError{need: need, of: len(p.asked)}
+	var other []overlay.NodeID // who is in another view
+	for len(p.asked)-len(missing.why) >= need {
 		select {
-		case a := <-answers:
+		case a := <-p.answers:
 			if a.err == nil {
 				if got = append(got, a.value); len(got) == need {
 					return got, nil
@@ -217,16 +243,18 @@ func quorum[T any](ctx context.Context, n *Node, members []Member, need int, cal
 			if connect.CodeOf(a.err) == connect.CodeFailedPrecondition {
 				other = append(other, a.from.Node)
 			}
+			p.start()
+		case <-slow.C:
+			for range p.asked {
+				p.start()
+			}
 		case <-ctx.Done():
 			missing.why = append(missing.why, context.Cause(ctx))
 			return nil, missing
 		}
-		if len(members)-len(missing.why) < need {
-			break
-		}
 	}
-	for _, node := range other { // who is in another view
-		_, _ = n.exchange(ctx, node)
+	for _, node := range other {
+		_, _ = p.n.exchange(ctx, node)
 	}
 	return nil, missing
 }

@@ -167,18 +167,20 @@ func (w *world) work(ctx context.Context, clients, keys int, seed uint64) {
 // do does an operation by a node and records it.
 func (w *world) do(n *Node, client int, op operation) (string, error) {
 	call := w.history.call(client, op)
-	var value []byte
-	var err error
+	value, err := w.by(n, op)
+	w.history.returned(call, value, err)
+	return value, err
+}
+
+func (w *world) by(n *Node, op operation) (value string, err error) {
 	switch op.kind {
 	case "put":
-		err = n.Put(w.t.Context(), []byte(op.key), []byte(op.value))
-	case "get":
-		value, err = n.Get(w.t.Context(), []byte(op.key))
+		return "", n.Put(w.t.Context(), []byte(op.key), []byte(op.value))
 	case "delete":
-		err = n.Delete(w.t.Context(), []byte(op.key))
+		return "", n.Delete(w.t.Context(), []byte(op.key))
 	}
-	w.history.returned(call, string(value), err)
-	return string(value), err
+	got, err := n.Get(w.t.Context(), []byte(op.key))
+	return string(got), err
 }
 
 // TestAtRandom kills nodes, restarts them, cuts them off, has them join and leave, and

@@ -100,12 +100,8 @@ func send[Req proto.Message, Resp any](ctx context.Context, w wire, req Req, cal
 	}
 }
 
-func (w wire) Neighbours(ctx context.Context, req *kvv1.NeighboursRequest) (*kvv1.NeighboursResponse, error) {
-	return send(ctx, w, req, (*Node).Neighbours)
-}
-
-func (w wire) Notify(ctx context.Context, req *kvv1.NotifyRequest) (*kvv1.NotifyResponse, error) {
-	return send(ctx, w, req, (*Node).Notify)
+func (w wire) Stabilize(ctx context.Context, req *kvv1.StabilizeRequest) (*kvv1.StabilizeResponse, error) {
+	return send(ctx, w, req, (*Node).Stabilize)
 }
 
 func (w wire) FindSuccessor(ctx context.Context, req *kvv1.FindSuccessorRequest) (*kvv1.FindSuccessorResponse, error) {

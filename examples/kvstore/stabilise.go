@@ -23,6 +23,10 @@ const (
 	// minMembers is how many members are left at least when the dead are removed. Two
 	// living ones of three can do all that two of two can, and go on when the third is back.
 	minMembers = 3
+	// calmRounds is how many rounds one thing each is done in that need not be done in each,
+	// such as looking up a finger while the view stays the same: rounds are most of what an
+	// idle node does.
+	calmRounds = 8
 )
 
 // rounds is the goroutine that keeps the ring and the view in order.
@@ -57,7 +61,7 @@ func (n *Node) rejoin(address string) {
 func (n *Node) round(v View) {
 	n.stabilize(v)
 	n.checkPredecessor()
-	n.fixFinger()
+	n.fixFinger(v)
 	n.watch(v)
 	if err := n.collect(n.ctx); err != nil {
 		n.log.WithError(err).Warn("cannot delete what others have")
@@ -100,7 +104,7 @@ func (n *Node) stabilize(v View) {
 			return
 		}
 		ctx, cancel := context.WithTimeout(n.ctx, rpcTimeout)
-		resp, err := n.peer(successor).Neighbours(ctx, &kvv1.NeighboursRequest{})
+		resp, err := n.peer(successor).Stabilize(ctx, &kvv1.StabilizeRequest{Node: uint64(n.id)})
 		cancel()
 		n.health.observe(successor, err)
 		nearer := true // who is behind a dead one is
@@ -112,24 +116,21 @@ func (n *Node) stabilize(v View) {
 			predecessor := append(v.members([]uint64{resp.GetPredecessor()}), 0)[0]
 			nearer = r.Stabilize(successor, predecessor, v.members(resp.GetSuccessors()))
 		})
-		if !nearer {
-			break
+		if resp.GetEpoch() != v.Epoch && err == nil {
+			_, _ = n.exchange(n.ctx, successor)
 		}
-	}
-	var successor overlay.NodeID
-	n.withRing(func(r *Ring) { successor = r.Successor() })
-	if successor != n.id {
-		ctx, cancel := context.WithTimeout(n.ctx, rpcTimeout)
-		defer cancel()
-		_, err := n.peer(successor).Notify(ctx, &kvv1.NotifyRequest{Node: uint64(n.id)})
-		n.health.observe(successor, err)
+		if !nearer {
+			return
+		}
 	}
 }
 
+// checkPredecessor asks the predecessor whether it is there, unless it has just said so
+// itself: it does each round.
 func (n *Node) checkPredecessor() {
 	var predecessor overlay.NodeID
 	n.withRing(func(r *Ring) { predecessor = r.predecessor })
-	if predecessor == 0 {
+	if predecessor == 0 || n.health.answered(predecessor, 2*n.cfg.Interval) {
 		return
 	}
 	if _, err := n.exchange(n.ctx, predecessor); err != nil && !connect.IsWireError(err) {
@@ -137,7 +138,14 @@ func (n *Node) checkPredecessor() {
 	}
 }
 
-func (n *Node) fixFinger() {
+// fixFinger looks up one finger: in each round for some time after a change, then now and then.
+func (n *Node) fixFinger(v View) {
+	if n.fixedFor != v.Epoch {
+		n.fixedFor, n.unfixed = v.Epoch, 2*calmRounds
+	}
+	if n.unfixed--; n.unfixed < 0 && rand.IntN(calmRounds) > 0 {
+		return
+	}
 	var finger int
 	var id ID
 	var needed bool
@@ -185,18 +193,20 @@ func (n *Node) lookup(ctx context.Context, id ID) (path []overlay.NodeID, err er
 	return nil, notYet("the ring is not in order yet: no node for %v after %d steps", id, len(path))
 }
 
-// watch asks the next member of the view, one at random and those that did not answer before
-// whether they are there. A member that is not, for a while, is removed by the one that
+// watch asks the next member of the view and those that did not answer before whether they are
+// there, and now and then one at random, so that views reach everybody. A member that is not, for a while, is removed by the one that
 // precedes it in the view.
 func (n *Node) watch(v View) {
 	self := v.after(position(n.id))
-	ask := []Member{v.Members[rand.IntN(len(v.Members))]}
-	var mine []Member // up to the first one that answers
+	var ask, mine []Member // mine: up to the first one that answers
+	if rand.IntN(calmRounds) == 0 {
+		ask = append(ask, v.Members[rand.IntN(len(v.Members))])
+	}
 	for i := 1; i < len(v.Members); i++ {
 		m := v.Members[(self+i)%len(v.Members)]
 		first := len(mine) == i-1
 		failing := n.health.rank(m.Node) > 0
-		if first || failing {
+		if failing || first && !n.health.answered(m.Node, n.cfg.Interval) {
 			ask = append(ask, m)
 		}
 		if first && failing {
@@ -248,28 +258,29 @@ func (n *Node) remove(m Member) {
 	}
 }
 
-// Neighbours tells the predecessor and the successors.
-func (n *Node) Neighbours(context.Context, *kvv1.NeighboursRequest) (*kvv1.NeighboursResponse, error) {
-	resp := new(kvv1.NeighboursResponse)
+// Stabilize tells the predecessor and the successors to a member that believes to be the
+// predecessor.
+func (n *Node) Stabilize(ctx context.Context, req *kvv1.StabilizeRequest) (*kvv1.StabilizeResponse, error) {
+	node := overlay.NodeID(req.GetNode())
+	if peer, ok := overlay.PeerFrom(ctx); ok && peer.ID != node {
+		return nil, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("node %v is another one", node))
+	}
+	v := n.disk.current().view
+	resp := &kvv1.StabilizeResponse{Epoch: v.Epoch}
+	_, is := v.member(node)
+	if is {
+		n.health.observe(node, nil)
+	}
 	n.withRing(func(r *Ring) {
 		resp.Predecessor = uint64(r.predecessor)
 		for _, s := range r.successors {
 			resp.Successors = append(resp.Successors, uint64(s))
 		}
+		if is {
+			r.Notify(node)
+		}
 	})
 	return resp, nil
-}
-
-// Notify takes that a member believes to be the predecessor.
-func (n *Node) Notify(ctx context.Context, req *kvv1.NotifyRequest) (*kvv1.NotifyResponse, error) {
-	node := overlay.NodeID(req.GetNode())
-	if peer, ok := overlay.PeerFrom(ctx); ok && peer.ID != node {
-		return nil, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("node %v is another one", node))
-	}
-	if _, is := n.disk.current().view.member(node); is {
-		n.withRing(func(r *Ring) { r.Notify(node) })
-	}
-	return &kvv1.NotifyResponse{}, nil
 }
 
 // FindSuccessor is one step of a lookup.

@@ -936,26 +936,27 @@ func (x *Entry) GetDeleted() bool {
 	return false
 }
 
-type NeighboursRequest struct {
+type StabilizeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          uint64                 `protobuf:"fixed64,1,opt,name=node,proto3" json:"node,omitempty"` // the caller, who believes to be the predecessor
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *NeighboursRequest) Reset() {
-	*x = NeighboursRequest{}
+func (x *StabilizeRequest) Reset() {
+	*x = StabilizeRequest{}
 	mi := &file_kv_v1_kv_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *NeighboursRequest) String() string {
+func (x *StabilizeRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*NeighboursRequest) ProtoMessage() {}
+func (*StabilizeRequest) ProtoMessage() {}
 
-func (x *NeighboursRequest) ProtoReflect() protoreflect.Message {
+func (x *StabilizeRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_kv_v1_kv_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -967,128 +968,42 @@ func (x *NeighboursRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use NeighboursRequest.ProtoReflect.Descriptor instead.
-func (*NeighboursRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use StabilizeRequest.ProtoReflect.Descriptor instead.
+func (*StabilizeRequest) Descriptor() ([]byte, []int) {
 	return file_kv_v1_kv_proto_rawDescGZIP(), []int{18}
 }
 
-type NeighboursResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Predecessor   uint64                 `protobuf:"fixed64,1,opt,name=predecessor,proto3" json:"predecessor,omitempty"` // 0: not known
-	Successors    []uint64               `protobuf:"fixed64,2,rep,packed,name=successors,proto3" json:"successors,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *NeighboursResponse) Reset() {
-	*x = NeighboursResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[19]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *NeighboursResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*NeighboursResponse) ProtoMessage() {}
-
-func (x *NeighboursResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[19]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use NeighboursResponse.ProtoReflect.Descriptor instead.
-func (*NeighboursResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{19}
-}
-
-func (x *NeighboursResponse) GetPredecessor() uint64 {
-	if x != nil {
-		return x.Predecessor
-	}
-	return 0
-}
-
-func (x *NeighboursResponse) GetSuccessors() []uint64 {
-	if x != nil {
-		return x.Successors
-	}
-	return nil
-}
-
-type NotifyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          uint64                 `protobuf:"fixed64,1,opt,name=node,proto3" json:"node,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *NotifyRequest) Reset() {
-	*x = NotifyRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[20]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *NotifyRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*NotifyRequest) ProtoMessage() {}
-
-func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[20]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
-func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{20}
-}
-
-func (x *NotifyRequest) GetNode() uint64 {
+func (x *StabilizeRequest) GetNode() uint64 {
 	if x != nil {
 		return x.Node
 	}
 	return 0
 }
 
-type NotifyResponse struct {
+type StabilizeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Predecessor   uint64                 `protobuf:"fixed64,1,opt,name=predecessor,proto3" json:"predecessor,omitempty"` // 0: not known
+	Successors    []uint64               `protobuf:"fixed64,2,rep,packed,name=successors,proto3" json:"successors,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the callee's view
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *NotifyResponse) Reset() {
-	*x = NotifyResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[21]
+func (x *StabilizeResponse) Reset() {
+	*x = StabilizeResponse{}
+	mi := &file_kv_v1_kv_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *NotifyResponse) String() string {
+func (x *StabilizeResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*NotifyResponse) ProtoMessage() {}
+func (*StabilizeResponse) ProtoMessage() {}
 
-func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[21]
+func (x *StabilizeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_kv_v1_kv_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,9 +1014,30 @@ func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use NotifyResponse.ProtoReflect.Descriptor instead.
-func (*NotifyResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{21}
+// Deprecated: Use StabilizeResponse.ProtoReflect.Descriptor instead.
+func (*StabilizeResponse) Descriptor() ([]byte, []int) {
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *StabilizeResponse) GetPredecessor() uint64 {
+	if x != nil {
+		return x.Predecessor
+	}
+	return 0
+}
+
+func (x *StabilizeResponse) GetSuccessors() []uint64 {
+	if x != nil {
+		return x.Successors
+	}
+	return nil
+}
+
+func (x *StabilizeResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 type FindSuccessorRequest struct {
@@ -1113,7 +1049,7 @@ type FindSuccessorRequest struct {
 
 func (x *FindSuccessorRequest) Reset() {
 	*x = FindSuccessorRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[22]
+	mi := &file_kv_v1_kv_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1061,7 @@ func (x *FindSuccessorRequest) String() string {
 func (*FindSuccessorRequest) ProtoMessage() {}
 
 func (x *FindSuccessorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[22]
+	mi := &file_kv_v1_kv_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1074,7 @@ func (x *FindSuccessorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindSuccessorRequest.ProtoReflect.Descriptor instead.
 func (*FindSuccessorRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{22}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FindSuccessorRequest) GetId() []byte {
@@ -1158,7 +1094,7 @@ type FindSuccessorResponse struct {
 
 func (x *FindSuccessorResponse) Reset() {
 	*x = FindSuccessorResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[23]
+	mi := &file_kv_v1_kv_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1170,7 +1106,7 @@ func (x *FindSuccessorResponse) String() string {
 func (*FindSuccessorResponse) ProtoMessage() {}
 
 func (x *FindSuccessorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[23]
+	mi := &file_kv_v1_kv_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1183,7 +1119,7 @@ func (x *FindSuccessorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindSuccessorResponse.ProtoReflect.Descriptor instead.
 func (*FindSuccessorResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{23}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FindSuccessorResponse) GetNode() uint64 {
@@ -1210,7 +1146,7 @@ type ExchangeRequest struct {
 
 func (x *ExchangeRequest) Reset() {
 	*x = ExchangeRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[24]
+	mi := &file_kv_v1_kv_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1158,7 @@ func (x *ExchangeRequest) String() string {
 func (*ExchangeRequest) ProtoMessage() {}
 
 func (x *ExchangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[24]
+	mi := &file_kv_v1_kv_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1171,7 @@ func (x *ExchangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{24}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExchangeRequest) GetStore() uint64 {
@@ -1263,7 +1199,7 @@ type ExchangeResponse struct {
 
 func (x *ExchangeResponse) Reset() {
 	*x = ExchangeResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[25]
+	mi := &file_kv_v1_kv_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1275,7 +1211,7 @@ func (x *ExchangeResponse) String() string {
 func (*ExchangeResponse) ProtoMessage() {}
 
 func (x *ExchangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[25]
+	mi := &file_kv_v1_kv_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1288,7 +1224,7 @@ func (x *ExchangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{25}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExchangeResponse) GetEpoch() uint64 {
@@ -1321,7 +1257,7 @@ type LearnRequest struct {
 
 func (x *LearnRequest) Reset() {
 	*x = LearnRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[26]
+	mi := &file_kv_v1_kv_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1269,7 @@ func (x *LearnRequest) String() string {
 func (*LearnRequest) ProtoMessage() {}
 
 func (x *LearnRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[26]
+	mi := &file_kv_v1_kv_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1282,7 @@ func (x *LearnRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LearnRequest.ProtoReflect.Descriptor instead.
 func (*LearnRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{26}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LearnRequest) GetViews() []*View {
@@ -1364,7 +1300,7 @@ type LearnResponse struct {
 
 func (x *LearnResponse) Reset() {
 	*x = LearnResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[27]
+	mi := &file_kv_v1_kv_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1312,7 @@ func (x *LearnResponse) String() string {
 func (*LearnResponse) ProtoMessage() {}
 
 func (x *LearnResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[27]
+	mi := &file_kv_v1_kv_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1325,7 @@ func (x *LearnResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LearnResponse.ProtoReflect.Descriptor instead.
 func (*LearnResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{27}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{25}
 }
 
 type AdmitRequest struct {
@@ -1401,7 +1337,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[28]
+	mi := &file_kv_v1_kv_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1349,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[28]
+	mi := &file_kv_v1_kv_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +1362,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{28}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AdmitRequest) GetMember() *Member {
@@ -1444,7 +1380,7 @@ type AdmitResponse struct {
 
 func (x *AdmitResponse) Reset() {
 	*x = AdmitResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[29]
+	mi := &file_kv_v1_kv_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1392,7 @@ func (x *AdmitResponse) String() string {
 func (*AdmitResponse) ProtoMessage() {}
 
 func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[29]
+	mi := &file_kv_v1_kv_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1405,7 @@ func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitResponse.ProtoReflect.Descriptor instead.
 func (*AdmitResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{29}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{27}
 }
 
 type ReachRequest struct {
@@ -1481,7 +1417,7 @@ type ReachRequest struct {
 
 func (x *ReachRequest) Reset() {
 	*x = ReachRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[30]
+	mi := &file_kv_v1_kv_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +1429,7 @@ func (x *ReachRequest) String() string {
 func (*ReachRequest) ProtoMessage() {}
 
 func (x *ReachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[30]
+	mi := &file_kv_v1_kv_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1506,7 +1442,7 @@ func (x *ReachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachRequest.ProtoReflect.Descriptor instead.
 func (*ReachRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{30}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReachRequest) GetNode() uint64 {
@@ -1524,7 +1460,7 @@ type ReachResponse struct {
 
 func (x *ReachResponse) Reset() {
 	*x = ReachResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[31]
+	mi := &file_kv_v1_kv_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1472,7 @@ func (x *ReachResponse) String() string {
 func (*ReachResponse) ProtoMessage() {}
 
 func (x *ReachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[31]
+	mi := &file_kv_v1_kv_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +1485,7 @@ func (x *ReachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachResponse.ProtoReflect.Descriptor instead.
 func (*ReachResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{31}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{29}
 }
 
 type Ballot struct {
@@ -1562,7 +1498,7 @@ type Ballot struct {
 
 func (x *Ballot) Reset() {
 	*x = Ballot{}
-	mi := &file_kv_v1_kv_proto_msgTypes[32]
+	mi := &file_kv_v1_kv_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1574,7 +1510,7 @@ func (x *Ballot) String() string {
 func (*Ballot) ProtoMessage() {}
 
 func (x *Ballot) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[32]
+	mi := &file_kv_v1_kv_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1587,7 +1523,7 @@ func (x *Ballot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ballot.ProtoReflect.Descriptor instead.
 func (*Ballot) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{32}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Ballot) GetRound() uint64 {
@@ -1615,7 +1551,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[33]
+	mi := &file_kv_v1_kv_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1563,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[33]
+	mi := &file_kv_v1_kv_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1576,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{33}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PrepareRequest) GetEpoch() uint64 {
@@ -1675,7 +1611,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[34]
+	mi := &file_kv_v1_kv_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1623,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[34]
+	mi := &file_kv_v1_kv_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1636,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{34}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PrepareResponse) GetPromised() *Ballot {
@@ -1736,7 +1672,7 @@ type AcceptRequest struct {
 
 func (x *AcceptRequest) Reset() {
 	*x = AcceptRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[35]
+	mi := &file_kv_v1_kv_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1684,7 @@ func (x *AcceptRequest) String() string {
 func (*AcceptRequest) ProtoMessage() {}
 
 func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[35]
+	mi := &file_kv_v1_kv_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1697,7 @@ func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptRequest.ProtoReflect.Descriptor instead.
 func (*AcceptRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{35}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AcceptRequest) GetEpoch() uint64 {
@@ -1801,7 +1737,7 @@ type AcceptResponse struct {
 
 func (x *AcceptResponse) Reset() {
 	*x = AcceptResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[36]
+	mi := &file_kv_v1_kv_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1749,7 @@ func (x *AcceptResponse) String() string {
 func (*AcceptResponse) ProtoMessage() {}
 
 func (x *AcceptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[36]
+	mi := &file_kv_v1_kv_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1762,7 @@ func (x *AcceptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptResponse.ProtoReflect.Descriptor instead.
 func (*AcceptResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{36}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AcceptResponse) GetPromised() *Ballot {
@@ -1848,7 +1784,7 @@ type QueryRequest struct {
 
 func (x *QueryRequest) Reset() {
 	*x = QueryRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[37]
+	mi := &file_kv_v1_kv_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +1796,7 @@ func (x *QueryRequest) String() string {
 func (*QueryRequest) ProtoMessage() {}
 
 func (x *QueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[37]
+	mi := &file_kv_v1_kv_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +1809,7 @@ func (x *QueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRequest.ProtoReflect.Descriptor instead.
 func (*QueryRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{37}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *QueryRequest) GetStore() uint64 {
@@ -1913,7 +1849,7 @@ type QueryResponse struct {
 
 func (x *QueryResponse) Reset() {
 	*x = QueryResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[38]
+	mi := &file_kv_v1_kv_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +1861,7 @@ func (x *QueryResponse) String() string {
 func (*QueryResponse) ProtoMessage() {}
 
 func (x *QueryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[38]
+	mi := &file_kv_v1_kv_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +1874,7 @@ func (x *QueryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryResponse.ProtoReflect.Descriptor instead.
 func (*QueryResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{38}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *QueryResponse) GetEntry() *Entry {
@@ -1959,7 +1895,7 @@ type StoreRequest struct {
 
 func (x *StoreRequest) Reset() {
 	*x = StoreRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[39]
+	mi := &file_kv_v1_kv_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1971,7 +1907,7 @@ func (x *StoreRequest) String() string {
 func (*StoreRequest) ProtoMessage() {}
 
 func (x *StoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[39]
+	mi := &file_kv_v1_kv_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1984,7 +1920,7 @@ func (x *StoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreRequest.ProtoReflect.Descriptor instead.
 func (*StoreRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{39}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StoreRequest) GetStore() uint64 {
@@ -2016,7 +1952,7 @@ type StoreResponse struct {
 
 func (x *StoreResponse) Reset() {
 	*x = StoreResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[40]
+	mi := &file_kv_v1_kv_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +1964,7 @@ func (x *StoreResponse) String() string {
 func (*StoreResponse) ProtoMessage() {}
 
 func (x *StoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[40]
+	mi := &file_kv_v1_kv_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +1977,7 @@ func (x *StoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreResponse.ProtoReflect.Descriptor instead.
 func (*StoreResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{40}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{38}
 }
 
 type ListRequest struct {
@@ -2056,7 +1992,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[41]
+	mi := &file_kv_v1_kv_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2068,7 +2004,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[41]
+	mi := &file_kv_v1_kv_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2081,7 +2017,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{41}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListRequest) GetStore() uint64 {
@@ -2122,7 +2058,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[42]
+	mi := &file_kv_v1_kv_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2134,7 +2070,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[42]
+	mi := &file_kv_v1_kv_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2147,7 +2083,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{42}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListResponse) GetItems() []*ListResponse_Item {
@@ -2174,7 +2110,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[43]
+	mi := &file_kv_v1_kv_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2186,7 +2122,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[43]
+	mi := &file_kv_v1_kv_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2199,7 +2135,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{43}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FetchRequest) GetStore() uint64 {
@@ -2225,7 +2161,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[44]
+	mi := &file_kv_v1_kv_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2173,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[44]
+	mi := &file_kv_v1_kv_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2186,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{44}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FetchResponse) GetEntries() []*Entry {
@@ -2270,7 +2206,7 @@ type ListResponse_Item struct {
 
 func (x *ListResponse_Item) Reset() {
 	*x = ListResponse_Item{}
-	mi := &file_kv_v1_kv_proto_msgTypes[45]
+	mi := &file_kv_v1_kv_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2218,7 @@ func (x *ListResponse_Item) String() string {
 func (*ListResponse_Item) ProtoMessage() {}
 
 func (x *ListResponse_Item) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[45]
+	mi := &file_kv_v1_kv_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2231,7 @@ func (x *ListResponse_Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse_Item.ProtoReflect.Descriptor instead.
 func (*ListResponse_Item) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{42, 0}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{40, 0}
 }
 
 func (x *ListResponse_Item) GetHash() []byte {
@@ -2368,16 +2304,15 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12(\n" +
 	"\aversion\x18\x02 \x01(\v2\x0e.kv.v1.VersionR\aversion\x12\x14\n" +
 	"\x05value\x18\x03 \x01(\fR\x05value\x12\x18\n" +
-	"\adeleted\x18\x04 \x01(\bR\adeleted\"\x13\n" +
-	"\x11NeighboursRequest\"V\n" +
-	"\x12NeighboursResponse\x12 \n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\"&\n" +
+	"\x10StabilizeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\x06R\x04node\"k\n" +
+	"\x11StabilizeResponse\x12 \n" +
 	"\vpredecessor\x18\x01 \x01(\x06R\vpredecessor\x12\x1e\n" +
 	"\n" +
 	"successors\x18\x02 \x03(\x06R\n" +
-	"successors\"#\n" +
-	"\rNotifyRequest\x12\x12\n" +
-	"\x04node\x18\x01 \x01(\x06R\x04node\"\x10\n" +
-	"\x0eNotifyResponse\"&\n" +
+	"successors\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"&\n" +
 	"\x14FindSuccessorRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"A\n" +
 	"\x15FindSuccessorResponse\x12\x12\n" +
@@ -2451,11 +2386,9 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x06Delete\x12\x14.kv.v1.DeleteRequest\x1a\x15.kv.v1.DeleteResponse\x12@\n" +
 	"\bFindHost\x12\x16.kv.v1.FindHostRequest\x1a\x17.kv.v1.FindHostResponse\"\x03\x90\x02\x01\x12=\n" +
 	"\aMembers\x12\x15.kv.v1.MembersRequest\x1a\x16.kv.v1.MembersResponse\"\x03\x90\x02\x01\x122\n" +
-	"\x05Leave\x12\x13.kv.v1.LeaveRequest\x1a\x14.kv.v1.LeaveResponse2\xea\x05\n" +
-	"\vNodeService\x12A\n" +
-	"\n" +
-	"Neighbours\x12\x18.kv.v1.NeighboursRequest\x1a\x19.kv.v1.NeighboursResponse\x125\n" +
-	"\x06Notify\x12\x14.kv.v1.NotifyRequest\x1a\x15.kv.v1.NotifyResponse\x12J\n" +
+	"\x05Leave\x12\x13.kv.v1.LeaveRequest\x1a\x14.kv.v1.LeaveResponse2\xb0\x05\n" +
+	"\vNodeService\x12>\n" +
+	"\tStabilize\x12\x17.kv.v1.StabilizeRequest\x1a\x18.kv.v1.StabilizeResponse\x12J\n" +
 	"\rFindSuccessor\x12\x1b.kv.v1.FindSuccessorRequest\x1a\x1c.kv.v1.FindSuccessorResponse\x12;\n" +
 	"\bExchange\x12\x16.kv.v1.ExchangeRequest\x1a\x17.kv.v1.ExchangeResponse\x122\n" +
 	"\x05Learn\x12\x13.kv.v1.LearnRequest\x1a\x14.kv.v1.LearnResponse\x122\n" +
@@ -2480,7 +2413,7 @@ func file_kv_v1_kv_proto_rawDescGZIP() []byte {
 	return file_kv_v1_kv_proto_rawDescData
 }
 
-var file_kv_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_kv_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_kv_v1_kv_proto_goTypes = []any{
 	(*PutRequest)(nil),            // 0: kv.v1.PutRequest
 	(*PutResponse)(nil),           // 1: kv.v1.PutResponse
@@ -2500,34 +2433,32 @@ var file_kv_v1_kv_proto_goTypes = []any{
 	(*Tasks)(nil),                 // 15: kv.v1.Tasks
 	(*Version)(nil),               // 16: kv.v1.Version
 	(*Entry)(nil),                 // 17: kv.v1.Entry
-	(*NeighboursRequest)(nil),     // 18: kv.v1.NeighboursRequest
-	(*NeighboursResponse)(nil),    // 19: kv.v1.NeighboursResponse
-	(*NotifyRequest)(nil),         // 20: kv.v1.NotifyRequest
-	(*NotifyResponse)(nil),        // 21: kv.v1.NotifyResponse
-	(*FindSuccessorRequest)(nil),  // 22: kv.v1.FindSuccessorRequest
-	(*FindSuccessorResponse)(nil), // 23: kv.v1.FindSuccessorResponse
-	(*ExchangeRequest)(nil),       // 24: kv.v1.ExchangeRequest
-	(*ExchangeResponse)(nil),      // 25: kv.v1.ExchangeResponse
-	(*LearnRequest)(nil),          // 26: kv.v1.LearnRequest
-	(*LearnResponse)(nil),         // 27: kv.v1.LearnResponse
-	(*AdmitRequest)(nil),          // 28: kv.v1.AdmitRequest
-	(*AdmitResponse)(nil),         // 29: kv.v1.AdmitResponse
-	(*ReachRequest)(nil),          // 30: kv.v1.ReachRequest
-	(*ReachResponse)(nil),         // 31: kv.v1.ReachResponse
-	(*Ballot)(nil),                // 32: kv.v1.Ballot
-	(*PrepareRequest)(nil),        // 33: kv.v1.PrepareRequest
-	(*PrepareResponse)(nil),       // 34: kv.v1.PrepareResponse
-	(*AcceptRequest)(nil),         // 35: kv.v1.AcceptRequest
-	(*AcceptResponse)(nil),        // 36: kv.v1.AcceptResponse
-	(*QueryRequest)(nil),          // 37: kv.v1.QueryRequest
-	(*QueryResponse)(nil),         // 38: kv.v1.QueryResponse
-	(*StoreRequest)(nil),          // 39: kv.v1.StoreRequest
-	(*StoreResponse)(nil),         // 40: kv.v1.StoreResponse
-	(*ListRequest)(nil),           // 41: kv.v1.ListRequest
-	(*ListResponse)(nil),          // 42: kv.v1.ListResponse
-	(*FetchRequest)(nil),          // 43: kv.v1.FetchRequest
-	(*FetchResponse)(nil),         // 44: kv.v1.FetchResponse
-	(*ListResponse_Item)(nil),     // 45: kv.v1.ListResponse.Item
+	(*StabilizeRequest)(nil),      // 18: kv.v1.StabilizeRequest
+	(*StabilizeResponse)(nil),     // 19: kv.v1.StabilizeResponse
+	(*FindSuccessorRequest)(nil),  // 20: kv.v1.FindSuccessorRequest
+	(*FindSuccessorResponse)(nil), // 21: kv.v1.FindSuccessorResponse
+	(*ExchangeRequest)(nil),       // 22: kv.v1.ExchangeRequest
+	(*ExchangeResponse)(nil),      // 23: kv.v1.ExchangeResponse
+	(*LearnRequest)(nil),          // 24: kv.v1.LearnRequest
+	(*LearnResponse)(nil),         // 25: kv.v1.LearnResponse
+	(*AdmitRequest)(nil),          // 26: kv.v1.AdmitRequest
+	(*AdmitResponse)(nil),         // 27: kv.v1.AdmitResponse
+	(*ReachRequest)(nil),          // 28: kv.v1.ReachRequest
+	(*ReachResponse)(nil),         // 29: kv.v1.ReachResponse
+	(*Ballot)(nil),                // 30: kv.v1.Ballot
+	(*PrepareRequest)(nil),        // 31: kv.v1.PrepareRequest
+	(*PrepareResponse)(nil),       // 32: kv.v1.PrepareResponse
+	(*AcceptRequest)(nil),         // 33: kv.v1.AcceptRequest
+	(*AcceptResponse)(nil),        // 34: kv.v1.AcceptResponse
+	(*QueryRequest)(nil),          // 35: kv.v1.QueryRequest
+	(*QueryResponse)(nil),         // 36: kv.v1.QueryResponse
+	(*StoreRequest)(nil),          // 37: kv.v1.StoreRequest
+	(*StoreResponse)(nil),         // 38: kv.v1.StoreResponse
+	(*ListRequest)(nil),           // 39: kv.v1.ListRequest
+	(*ListResponse)(nil),          // 40: kv.v1.ListResponse
+	(*FetchRequest)(nil),          // 41: kv.v1.FetchRequest
+	(*FetchResponse)(nil),         // 42: kv.v1.FetchResponse
+	(*ListResponse_Item)(nil),     // 43: kv.v1.ListResponse.Item
 }
 var file_kv_v1_kv_proto_depIdxs = []int32{
 	12, // 0: kv.v1.View.members:type_name -> kv.v1.Member
@@ -2537,16 +2468,16 @@ var file_kv_v1_kv_proto_depIdxs = []int32{
 	13, // 4: kv.v1.ExchangeResponse.views:type_name -> kv.v1.View
 	13, // 5: kv.v1.LearnRequest.views:type_name -> kv.v1.View
 	12, // 6: kv.v1.AdmitRequest.member:type_name -> kv.v1.Member
-	32, // 7: kv.v1.PrepareRequest.ballot:type_name -> kv.v1.Ballot
-	32, // 8: kv.v1.PrepareResponse.promised:type_name -> kv.v1.Ballot
-	32, // 9: kv.v1.PrepareResponse.accepted:type_name -> kv.v1.Ballot
+	30, // 7: kv.v1.PrepareRequest.ballot:type_name -> kv.v1.Ballot
+	30, // 8: kv.v1.PrepareResponse.promised:type_name -> kv.v1.Ballot
+	30, // 9: kv.v1.PrepareResponse.accepted:type_name -> kv.v1.Ballot
 	13, // 10: kv.v1.PrepareResponse.view:type_name -> kv.v1.View
-	32, // 11: kv.v1.AcceptRequest.ballot:type_name -> kv.v1.Ballot
+	30, // 11: kv.v1.AcceptRequest.ballot:type_name -> kv.v1.Ballot
 	13, // 12: kv.v1.AcceptRequest.view:type_name -> kv.v1.View
-	32, // 13: kv.v1.AcceptResponse.promised:type_name -> kv.v1.Ballot
+	30, // 13: kv.v1.AcceptResponse.promised:type_name -> kv.v1.Ballot
 	17, // 14: kv.v1.QueryResponse.entry:type_name -> kv.v1.Entry
 	17, // 15: kv.v1.StoreRequest.entry:type_name -> kv.v1.Entry
-	45, // 16: kv.v1.ListResponse.items:type_name -> kv.v1.ListResponse.Item
+	43, // 16: kv.v1.ListResponse.items:type_name -> kv.v1.ListResponse.Item
 	17, // 17: kv.v1.FetchResponse.entries:type_name -> kv.v1.Entry
 	16, // 18: kv.v1.ListResponse.Item.version:type_name -> kv.v1.Version
 	0,  // 19: kv.v1.KVService.Put:input_type -> kv.v1.PutRequest
@@ -2555,40 +2486,38 @@ var file_kv_v1_kv_proto_depIdxs = []int32{
 	6,  // 22: kv.v1.KVService.FindHost:input_type -> kv.v1.FindHostRequest
 	8,  // 23: kv.v1.KVService.Members:input_type -> kv.v1.MembersRequest
 	10, // 24: kv.v1.KVService.Leave:input_type -> kv.v1.LeaveRequest
-	18, // 25: kv.v1.NodeService.Neighbours:input_type -> kv.v1.NeighboursRequest
-	20, // 26: kv.v1.NodeService.Notify:input_type -> kv.v1.NotifyRequest
-	22, // 27: kv.v1.NodeService.FindSuccessor:input_type -> kv.v1.FindSuccessorRequest
-	24, // 28: kv.v1.NodeService.Exchange:input_type -> kv.v1.ExchangeRequest
-	26, // 29: kv.v1.NodeService.Learn:input_type -> kv.v1.LearnRequest
-	28, // 30: kv.v1.NodeService.Admit:input_type -> kv.v1.AdmitRequest
-	30, // 31: kv.v1.NodeService.Reach:input_type -> kv.v1.ReachRequest
-	33, // 32: kv.v1.NodeService.Prepare:input_type -> kv.v1.PrepareRequest
-	35, // 33: kv.v1.NodeService.Accept:input_type -> kv.v1.AcceptRequest
-	37, // 34: kv.v1.NodeService.Query:input_type -> kv.v1.QueryRequest
-	39, // 35: kv.v1.NodeService.Store:input_type -> kv.v1.StoreRequest
-	41, // 36: kv.v1.NodeService.List:input_type -> kv.v1.ListRequest
-	43, // 37: kv.v1.NodeService.Fetch:input_type -> kv.v1.FetchRequest
-	1,  // 38: kv.v1.KVService.Put:output_type -> kv.v1.PutResponse
-	3,  // 39: kv.v1.KVService.Get:output_type -> kv.v1.GetResponse
-	5,  // 40: kv.v1.KVService.Delete:output_type -> kv.v1.DeleteResponse
-	7,  // 41: kv.v1.KVService.FindHost:output_type -> kv.v1.FindHostResponse
-	9,  // 42: kv.v1.KVService.Members:output_type -> kv.v1.MembersResponse
-	11, // 43: kv.v1.KVService.Leave:output_type -> kv.v1.LeaveResponse
-	19, // 44: kv.v1.NodeService.Neighbours:output_type -> kv.v1.NeighboursResponse
-	21, // 45: kv.v1.NodeService.Notify:output_type -> kv.v1.NotifyResponse
-	23, // 46: kv.v1.NodeService.FindSuccessor:output_type -> kv.v1.FindSuccessorResponse
-	25, // 47: kv.v1.NodeService.Exchange:output_type -> kv.v1.ExchangeResponse
-	27, // 48: kv.v1.NodeService.Learn:output_type -> kv.v1.LearnResponse
-	29, // 49: kv.v1.NodeService.Admit:output_type -> kv.v1.AdmitResponse
-	31, // 50: kv.v1.NodeService.Reach:output_type -> kv.v1.ReachResponse
-	34, // 51: kv.v1.NodeService.Prepare:output_type -> kv.v1.PrepareResponse
-	36, // 52: kv.v1.NodeService.Accept:output_type -> kv.v1.AcceptResponse
-	38, // 53: kv.v1.NodeService.Query:output_type -> kv.v1.QueryResponse
-	40, // 54: kv.v1.NodeService.Store:output_type -> kv.v1.StoreResponse
-	42, // 55: kv.v1.NodeService.List:output_type -> kv.v1.ListResponse
-	44, // 56: kv.v1.NodeService.Fetch:output_type -> kv.v1.FetchResponse
-	38, // [38:57] is the sub-list for method output_type
-	19, // [19:38] is the sub-list for method input_type
+	18, // 25: kv.v1.NodeService.Stabilize:input_type -> kv.v1.StabilizeRequest
+	20, // 26: kv.v1.NodeService.FindSuccessor:input_type -> kv.v1.FindSuccessorRequest
+	22, // 27: kv.v1.NodeService.Exchange:input_type -> kv.v1.ExchangeRequest
+	24, // 28: kv.v1.NodeService.Learn:input_type -> kv.v1.LearnRequest
+	26, // 29: kv.v1.NodeService.Admit:input_type -> kv.v1.AdmitRequest
+	28, // 30: kv.v1.NodeService.Reach:input_type -> kv.v1.ReachRequest
+	31, // 31: kv.v1.NodeService.Prepare:input_type -> kv.v1.PrepareRequest
+	33, // 32: kv.v1.NodeService.Accept:input_type -> kv.v1.AcceptRequest
+	35, // 33: kv.v1.NodeService.Query:input_type -> kv.v1.QueryRequest
+	37, // 34: kv.v1.NodeService.Store:input_type -> kv.v1.StoreRequest
+	39, // 35: kv.v1.NodeService.List:input_type -> kv.v1.ListRequest
+	41, // 36: kv.v1.NodeService.Fetch:input_type -> kv.v1.FetchRequest
+	1,  // 37: kv.v1.KVService.Put:output_type -> kv.v1.PutResponse
+	3,  // 38: kv.v1.KVService.Get:output_type -> kv.v1.GetResponse
+	5,  // 39: kv.v1.KVService.Delete:output_type -> kv.v1.DeleteResponse
+	7,  // 40: kv.v1.KVService.FindHost:output_type -> kv.v1.FindHostResponse
+	9,  // 41: kv.v1.KVService.Members:output_type -> kv.v1.MembersResponse
+	11, // 42: kv.v1.KVService.Leave:output_type -> kv.v1.LeaveResponse
+	19, // 43: kv.v1.NodeService.Stabilize:output_type -> kv.v1.StabilizeResponse
+	21, // 44: kv.v1.NodeService.FindSuccessor:output_type -> kv.v1.FindSuccessorResponse
+	23, // 45: kv.v1.NodeService.Exchange:output_type -> kv.v1.ExchangeResponse
+	25, // 46: kv.v1.NodeService.Learn:output_type -> kv.v1.LearnResponse
+	27, // 47: kv.v1.NodeService.Admit:output_type -> kv.v1.AdmitResponse
+	29, // 48: kv.v1.NodeService.Reach:output_type -> kv.v1.ReachResponse
+	32, // 49: kv.v1.NodeService.Prepare:output_type -> kv.v1.PrepareResponse
+	34, // 50: kv.v1.NodeService.Accept:output_type -> kv.v1.AcceptResponse
+	36, // 51: kv.v1.NodeService.Query:output_type -> kv.v1.QueryResponse
+	38, // 52: kv.v1.NodeService.Store:output_type -> kv.v1.StoreResponse
+	40, // 53: kv.v1.NodeService.List:output_type -> kv.v1.ListResponse
+	42, // 54: kv.v1.NodeService.Fetch:output_type -> kv.v1.FetchResponse
+	37, // [37:55] is the sub-list for method output_type
+	19, // [19:37] is the sub-list for method input_type
 	19, // [19:19] is the sub-list for extension type_name
 	19, // [19:19] is the sub-list for extension extendee
 	0,  // [0:19] is the sub-list for field type_name
@@ -2605,7 +2534,7 @@ func file_kv_v1_kv_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kv_v1_kv_proto_rawDesc), len(file_kv_v1_kv_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -49,10 +49,8 @@ const (
 	KVServiceMembersProcedure = "/kv.v1.KVService/Members"
 	// KVServiceLeaveProcedure is the fully-qualified name of the KVService's Leave RPC.
 	KVServiceLeaveProcedure = "/kv.v1.KVService/Leave"
-	// NodeServiceNeighboursProcedure is the fully-qualified name of the NodeService's Neighbours RPC.
-	NodeServiceNeighboursProcedure = "/kv.v1.NodeService/Neighbours"
-	// NodeServiceNotifyProcedure is the fully-qualified name of the NodeService's Notify RPC.
-	NodeServiceNotifyProcedure = "/kv.v1.NodeService/Notify"
+	// NodeServiceStabilizeProcedure is the fully-qualified name of the NodeService's Stabilize RPC.
+	NodeServiceStabilizeProcedure = "/kv.v1.NodeService/Stabilize"
 	// NodeServiceFindSuccessorProcedure is the fully-qualified name of the NodeService's FindSuccessor
 	// RPC.
 	NodeServiceFindSuccessorProcedure = "/kv.v1.NodeService/FindSuccessor"
@@ -322,9 +320,8 @@ func (UnimplementedKVServiceHandler) Leave(context.Context, *kvv1.LeaveRequest) 
 
 // NodeServiceClient is a client for the kv.v1.NodeService service.
 type NodeServiceClient interface {
-	// Neighbours, Notify and FindSuccessor are Chord's.
-	Neighbours(context.Context, *kvv1.NeighboursRequest) (*kvv1.NeighboursResponse, error)
-	Notify(context.Context, *kvv1.NotifyRequest) (*kvv1.NotifyResponse, error)
+	// Stabilize is Chord's stabilize and notify in one, and FindSuccessor a step of a lookup.
+	Stabilize(context.Context, *kvv1.StabilizeRequest) (*kvv1.StabilizeResponse, error)
 	FindSuccessor(context.Context, *kvv1.FindSuccessorRequest) (*kvv1.FindSuccessorResponse, error)
 	// Exchange tells later views, and is the sign of life.
 	Exchange(context.Context, *kvv1.ExchangeRequest) (*kvv1.ExchangeResponse, error)
@@ -356,16 +353,10 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 	baseURL = strings.TrimRight(baseURL, "/")
 	nodeServiceMethods := kvv1.File_kv_v1_kv_proto.Services().ByName("NodeService").Methods()
 	return &nodeServiceClient{
-		neighbours: connect.NewClient[kvv1.NeighboursRequest, kvv1.NeighboursResponse](
+		stabilize: connect.NewClient[kvv1.StabilizeRequest, kvv1.StabilizeResponse](
 			httpClient,
-			baseURL+NodeServiceNeighboursProcedure,
-			connect.WithSchema(nodeServiceMethods.ByName("Neighbours")),
-			connect.WithClientOptions(opts...),
-		),
-		notify: connect.NewClient[kvv1.NotifyRequest, kvv1.NotifyResponse](
-			httpClient,
-			baseURL+NodeServiceNotifyProcedure,
-			connect.WithSchema(nodeServiceMethods.ByName("Notify")),
+			baseURL+NodeServiceStabilizeProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("Stabilize")),
 			connect.WithClientOptions(opts...),
 		),
 		findSuccessor: connect.NewClient[kvv1.FindSuccessorRequest, kvv1.FindSuccessorResponse](
@@ -439,8 +430,7 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 
 // nodeServiceClient implements NodeServiceClient.
 type nodeServiceClient struct {
-	neighbours    *connect.Client[kvv1.NeighboursRequest, kvv1.NeighboursResponse]
-	notify        *connect.Client[kvv1.NotifyRequest, kvv1.NotifyResponse]
+	stabilize     *connect.Client[kvv1.StabilizeRequest, kvv1.StabilizeResponse]
 	findSuccessor *connect.Client[kvv1.FindSuccessorRequest, kvv1.FindSuccessorResponse]
 	exchange      *connect.Client[kvv1.ExchangeRequest, kvv1.ExchangeResponse]
 	learn         *connect.Client[kvv1.LearnRequest, kvv1.LearnResponse]
@@ -454,18 +444,9 @@ type nodeServiceClient struct {
 	fetch         *connect.Client[kvv1.FetchRequest, kvv1.FetchResponse]
 }
 
-// Neighbours calls kv.v1.NodeService.Neighbours.
-func (c *nodeServiceClient) Neighbours(ctx context.Context, req *kvv1.NeighboursRequest) (*kvv1.NeighboursResponse, error) {
-	response, err := c.neighbours.CallUnary(ctx, connect.NewRequest(req))
-	if response != nil {
-		return response.Msg, err
-	}
-	return nil, err
-}
-
-// Notify calls kv.v1.NodeService.Notify.
-func (c *nodeServiceClient) Notify(ctx context.Context, req *kvv1.NotifyRequest) (*kvv1.NotifyResponse, error) {
-	response, err := c.notify.CallUnary(ctx, connect.NewRequest(req))
+// Stabilize calls kv.v1.NodeService.Stabilize.
+func (c *nodeServiceClient) Stabilize(ctx context.Context, req *kvv1.StabilizeRequest) (*kvv1.StabilizeResponse, error) {
+	response, err := c.stabilize.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -573,9 +554,8 @@ func (c *nodeServiceClient) Fetch(ctx context.Context, req *kvv1.FetchRequest) (
 
 // NodeServiceHandler is an implementation of the kv.v1.NodeService service.
 type NodeServiceHandler interface {
-	// Neighbours, Notify and FindSuccessor are Chord's.
-	Neighbours(context.Context, *kvv1.NeighboursRequest) (*kvv1.NeighboursResponse, error)
-	Notify(context.Context, *kvv1.NotifyRequest) (*kvv1.NotifyResponse, error)
+	// Stabilize is Chord's stabilize and notify in one, and FindSuccessor a step of a lookup.
+	Stabilize(context.Context, *kvv1.StabilizeRequest) (*kvv1.StabilizeResponse, error)
 	FindSuccessor(context.Context, *kvv1.FindSuccessorRequest) (*kvv1.FindSuccessorResponse, error)
 	// Exchange tells later views, and is the sign of life.
 	Exchange(context.Context, *kvv1.ExchangeRequest) (*kvv1.ExchangeResponse, error)
@@ -603,16 +583,10 @@ type NodeServiceHandler interface {
 // and JSON codecs. They also support gzip compression.
 func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
 	nodeServiceMethods := kvv1.File_kv_v1_kv_proto.Services().ByName("NodeService").Methods()
-	nodeServiceNeighboursHandler := connect.NewUnaryHandlerSimple(
-		NodeServiceNeighboursProcedure,
-		svc.Neighbours,
-		connect.WithSchema(nodeServiceMethods.ByName("Neighbours")),
-		connect.WithHandlerOptions(opts...),
-	)
-	nodeServiceNotifyHandler := connect.NewUnaryHandlerSimple(
-		NodeServiceNotifyProcedure,
-		svc.Notify,
-		connect.WithSchema(nodeServiceMethods.ByName("Notify")),
+	nodeServiceStabilizeHandler := connect.NewUnaryHandlerSimple(
+		NodeServiceStabilizeProcedure,
+		svc.Stabilize,
+		connect.WithSchema(nodeServiceMethods.ByName("Stabilize")),
 		connect.WithHandlerOptions(opts...),
 	)
 	nodeServiceFindSuccessorHandler := connect.NewUnaryHandlerSimple(
@@ -683,10 +657,8 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 	)
 	return "/kv.v1.NodeService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
-		case NodeServiceNeighboursProcedure:
-			nodeServiceNeighboursHandler.ServeHTTP(w, r)
-		case NodeServiceNotifyProcedure:
-			nodeServiceNotifyHandler.ServeHTTP(w, r)
+		case NodeServiceStabilizeProcedure:
+			nodeServiceStabilizeHandler.ServeHTTP(w, r)
 		case NodeServiceFindSuccessorProcedure:
 			nodeServiceFindSuccessorHandler.ServeHTTP(w, r)
 		case NodeServiceExchangeProcedure:
@@ -718,12 +690,8 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 // UnimplementedNodeServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedNodeServiceHandler struct{}
 
-func (UnimplementedNodeServiceHandler) Neighbours(context.Context, *kvv1.NeighboursRequest) (*kvv1.NeighboursResponse, error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("kv.v1.NodeService.Neighbours is not implemented"))
-}
-
-func (UnimplementedNodeServiceHandler) Notify(context.Context, *kvv1.NotifyRequest) (*kvv1.NotifyResponse, error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("kv.v1.NodeService.Notify is not implemented"))
+func (UnimplementedNodeServiceHandler) Stabilize(context.Context, *kvv1.StabilizeRequest) (*kvv1.StabilizeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("kv.v1.NodeService.Stabilize is not implemented"))
 }
 
 func (UnimplementedNodeServiceHandler) FindSuccessor(context.Context, *kvv1.FindSuccessorRequest) (*kvv1.FindSuccessorResponse, error) {
