@@ -228,7 +228,7 @@ func (s *Session) sealApp(now time.Time) *frame.Frame {
 	}
 	if p.probing {
 		s.det.Untracked(wire.SpaceApp, pn)
-		s.fail(s.app.Err())
+		s.fail(s.usedUp())
 		return f
 	}
 	rec := s.det.NewPacket()
@@ -242,7 +242,7 @@ func (s *Session) sealApp(now time.Time) *frame.Frame {
 	if p.eliciting && s.awaiting.IsZero() {
 		s.awaiting = now
 	}
-	s.fail(s.app.Err())
+	s.fail(s.usedUp())
 	return f
 }
 
