@@ -35,19 +35,22 @@ type browser struct {
 	troubles []string
 }
 
+// chromium is Chromium's path. It skips the test if there is none.
+func chromium(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			return found
+		}
+	}
+	t.Skip("Chromium is not installed")
+	return ""
+}
+
 // startBrowser starts Chromium, or skips the test if there is none.
 func (l *lab) startBrowser(more ...chromedp.ExecAllocatorOption) *browser {
 	l.t.Helper()
-	program := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			program = found
-			break
-		}
-	}
-	if program == "" {
-		l.t.Skip("Chromium is not installed")
-	}
+	program := chromium(l.t)
 	b := &browser{lab: l}
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.Flag("disable-gpu", true))
 	allocator, stop := chromedp.NewExecAllocator(l.ctx, append(options, more...)...)

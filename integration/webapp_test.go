@@ -16,21 +16,22 @@ import (
 	"github.com/weftnet/weft/overlay"
 )
 
-// An example is a program of the module examples, built.
+// An example is a program of the module examples.
 type example struct {
 	*lab
 	binary string
 }
 
-func (l *lab) example(name string) example {
-	l.t.Helper()
-	e := example{l, filepath.Join(l.t.TempDir(), name)}
-	build := exec.CommandContext(l.ctx, "go", "build", "-o", e.binary, "./"+name)
+// buildExample builds one, and returns where it is.
+func buildExample(t *testing.T, name string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), name)
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./"+name)
 	build.Dir = filepath.Join("..", "examples")
 	if out, err := build.CombinedOutput(); err != nil {
-		l.t.Fatalf("building the example: %v\n%s", err, out)
+		t.Fatalf("building the example: %v\n%s", err, out)
 	}
-	return e
+	return binary
 }
 
 // run starts the program on a node with a name.
@@ -44,10 +45,12 @@ func (e example) run(name string, args ...string) *process {
 // A browser that knows nothing of weft opens a page of a node, by way of `weft socks`, and
 // sees what others do there.
 func TestWebAppInABrowser(t *testing.T) {
-	l := newLab(t)
-	if _, err := exec.LookPath("chromium"); err != nil {
-		l.startBrowser() // skips the test, or knows another name
+	chromium(t) // or skip before anything is built
+	binary := buildExample(t, "webapp")
+	if _, err := buildWeft(); err != nil {
+		t.Fatal(err)
 	}
+	l := newLab(t)                       // whose time begins now
 	dir, err := os.MkdirTemp("", "weft") //nolint:usetesting // the names of sockets are short
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +60,7 @@ func TestWebAppInABrowser(t *testing.T) {
 	addrFile := filepath.Join(t.TempDir(), "addr")
 	l.weftWith(f.vars, "relay", "--listen", "127.0.0.1:0", "--addr-file", addrFile, "--grace", "1s")
 	l.relays = []string{l.awaitFile(addrFile)}
-	webapp := l.example("webapp")
+	webapp := example{l, binary}
 	board := webapp.run("board")
 	l.weftWith(f.vars, "up", "--name", "laptop").expect(l.ctx, "up")
 	proxy := f.forward(1, "socks", "--listen", "0")[0]

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,12 @@ const (
 	mendEvery = time.Minute
 	// askTimeout is how long one member waits for another.
 	askTimeout = 5 * time.Second
+
+	// leaveTimeout is how long a member that leaves goes on handing over; each value has
+	// another owner.
+	leaveTimeout = 30 * time.Second
+	// atOnce is how many copies a member sends at one time.
+	atOnce = 16
 
 	headerVersion = "Directory-Version"
 	headerDeleted = "Directory-Deleted"
@@ -44,7 +51,7 @@ func newClient(node *overlay.Node) *client {
 	transport := node.HTTPTransport()
 	transport.Protocols = new(http.Protocols) // a conn costs little here: one for each request at a time, and no request waits for another
 	transport.Protocols.SetHTTP1(true)
-	transport.MaxIdleConnsPerHost = 8
+	transport.MaxIdleConnsPerHost = atOnce
 	return &client{&http.Client{Transport: transport}}
 }
 
@@ -111,10 +118,13 @@ func (d *Directory) Run(ctx context.Context, others []string) error {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 	d.mend(ctx)
-	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
-	_ = srv.Shutdown(leaving) // others see that nobody listens any more
-	d.spread(leaving, slices.DeleteFunc(d.view.up(), func(name string) bool { return name == d.view.self }))
+	closing, cancel := context.WithTimeout(leaving, askTimeout)
+	defer cancel()
+	_ = srv.Shutdown(closing) // others see that nobody listens any more
+	rest, _ := d.others(d.view.up())
+	d.spread(leaving, rest)
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
@@ -146,34 +156,55 @@ func (d *Directory) mend(ctx context.Context) {
 // to, and forgets what belongs to others once they have it. It reports whether all is
 // where it belongs.
 func (d *Directory) spread(ctx context.Context, members []string) bool {
-	placed := true
+	var work sync.WaitGroup
+	var failed atomic.Bool
+	slots := make(chan struct{}, atOnce)
 	for _, key := range d.store.keys() {
-		e, ok := d.store.read(key)
-		if !ok || ctx.Err() != nil {
-			continue
-		}
-		if e.deleted && time.Since(time.Unix(0, e.version)) > buryAfter {
-			d.store.drop(key, e.version)
-			continue
-		}
-		all := owners(members, key)
-		others := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return name == d.view.self })
-		keeps := len(others) < len(all)
-		to := others // those that think that this one has it learn otherwise
-		if keeps {
-			to = d.store.missing(key, others)
-		}
-		have := true
-		for _, name := range to {
-			if err := d.copyTo(ctx, name, key, e, keeps); err != nil {
-				have, placed = false, false
-			}
-		}
-		if have && !keeps && len(others) > 0 {
-			d.store.drop(key, e.version)
+		if e, ok := d.store.read(key); ok && ctx.Err() == nil && !d.placed(key, e, members) {
+			slots <- struct{}{}
+			work.Go(func() {
+				if !d.place(ctx, key, e, members) {
+					failed.Store(true)
+				}
+				<-slots
+			})
 		}
 	}
-	return placed
+	work.Wait()
+	return !failed.Load() && ctx.Err() == nil
+}
+
+// placed reports whether there is nothing to do about a key.
+func (d *Directory) placed(key string, e entry, members []string) bool {
+	if e.deleted && time.Since(time.Unix(0, e.version)) > buryAfter {
+		d.store.drop(key, e.version)
+		return true
+	}
+	all := owners(members, key)
+	others, keeps := d.others(all)
+	return len(all) == 0 || keeps && len(d.store.missing(key, others)) == 0
+}
+
+// others are those of members that are not this one, and whether this one is there, too.
+func (d *Directory) others(members []string) (others []string, self bool) {
+	others = slices.DeleteFunc(slices.Clone(members), func(name string) bool { return name == d.view.self })
+	return others, len(others) < len(members)
+}
+
+// place brings what is kept of a key to where it belongs.
+func (d *Directory) place(ctx context.Context, key string, e entry, members []string) bool {
+	to, keeps := d.others(owners(members, key)) // those that think that this one has it learn otherwise, if it forgets it
+	if keeps {
+		to = d.store.missing(key, to)
+	}
+	have := true
+	for _, name := range to {
+		have = d.copyTo(ctx, name, key, e, keeps) == nil && have
+	}
+	if have && !keeps {
+		d.store.drop(key, e.version)
+	}
+	return have
 }
 
 // copyTo sends a member what is kept of a key, and whether it still is afterwards.
