@@ -66,18 +66,22 @@ func (p *Peer) result(c *call) ([]byte, error) {
 
 // begin makes the frame of a call, and the call known to the session.
 func (p *Peer) begin(ctx context.Context, k kind, req *Request, c *call) (s *session, f frame, alone bool, err error) {
-	switch {
-	case len(req.Payload) > p.g.cfg.MaxPayload || k == kindOpen && len(req.Payload) > MaxMessage:
-		return nil, f, false, fmt.Errorf("%w: a payload of %d bytes, where %d is the limit", ErrTooLarge, len(req.Payload), p.g.cfg.MaxPayload)
-	case len(req.Token) > maxToken:
-		return nil, f, false, fmt.Errorf("%w: a token of %d bytes, where %d is the limit", ErrTooLarge, len(req.Token), maxToken)
-	}
 	f = frame{kind: k, n: uint32(req.Handler), token: req.Token, payload: req.Payload}
 	if f.ms, err = left(ctx); err != nil {
 		return nil, f, false, err
 	}
 	if s, err = p.live(); err != nil {
 		return nil, f, false, err
+	}
+	limit := s.max
+	if k == kindOpen {
+		limit = MaxMessage
+	}
+	switch {
+	case len(req.Payload) > limit:
+		return nil, f, false, fmt.Errorf("%w: a payload of %d bytes, where %d is the limit", ErrTooLarge, len(req.Payload), limit)
+	case len(req.Token) > maxToken:
+		return nil, f, false, fmt.Errorf("%w: a token of %d bytes, where %d is the limit", ErrTooLarge, len(req.Token), maxToken)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,11 +31,15 @@ type Config struct {
 	Dial     func(ctx context.Context, peer overlay.NodeID) (net.Conn, error)
 	// Insecure believes peers who they say they are, if conns do not prove it: for comparisons over TCP.
 	Insecure bool
-	// MaxPayload is how many bytes a call's payload and answer may have. Zero: 16 MiB.
+	// MaxPayload is how many bytes a call's payload and answer may have; between two nodes the smaller limit counts.
+	// Zero: 16 MiB.
 	MaxPayload int
 	// MaxHandlers is how many handlers run for one peer at a time; further calls fail with ErrOverloaded.
 	// Zero: 4096.
 	MaxHandlers int
+	// MaxStreams is how many of those may be streams, each of which takes up to 2 MiB if its handler does not
+	// read. Zero: 128.
+	MaxStreams int
 	// MaxPeers is how many peers the grid knows at a time; others are refused. Zero: 1024.
 	MaxPeers int
 	// PingInterval is the silence after which a peer is pinged; after four of them it counts as gone.
@@ -88,6 +92,7 @@ func New(cfg Config, handlers *Handlers) *Grid {
 	}
 	def(&cfg.MaxPayload, 16<<20)
 	def(&cfg.MaxHandlers, 4096)
+	def(&cfg.MaxStreams, 128)
 	def(&cfg.MaxPeers, 1024)
 	if cfg.PingInterval == 0 {
 		cfg.PingInterval = 5 * time.Second

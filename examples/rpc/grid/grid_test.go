@@ -95,7 +95,7 @@ func TestOverload(t *testing.T) {
 		lab := overlaytest.New(t, overlaytest.Config{})
 		lab.Relay("relay")
 		a := join(t, lab.Node("a", overlay.Config{}), nil)
-		b := join(t, lab.Node("b", overlay.Config{}), func(c *Config) { c.MaxHandlers = 3; c.MaxPayload = 1 << 19 })
+		b := join(t, lab.Node("b", overlay.Config{}), func(c *Config) { c.MaxHandlers, c.MaxStreams, c.MaxPayload = 3, 1, 1<<19 })
 		p := a.to(t, b)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
@@ -117,6 +117,20 @@ func TestOverload(t *testing.T) {
 		if _, err := p.Call(t.Context(), &Request{Handler: grows}); !errors.Is(err, ErrTooLarge) {
 			t.Error(err)
 		}
+		if _, err := p.Call(t.Context(), &Request{Handler: echo, Payload: make([]byte, 1<<19+1)}); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("more than the peer takes: %v", err)
+		}
+		if _, err := p.Open(t.Context(), &Request{Handler: deaf}); err != nil {
+			t.Error(err)
+		}
+		st, err := p.Open(t.Context(), &Request{Handler: deaf})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := st.Recv(); !errors.Is(err, ErrOverloaded) {
+			t.Errorf("a second stream: %v", err)
+		}
+		ok(t, p)
 	})
 }
 

@@ -36,13 +36,14 @@ type hello struct {
 	number   uint64 // of the session, random
 	instance string // of the process
 	lost     uint64 // number of the last session with the other side that has ended
+	max      int    // bytes of a payload that it takes
 }
 
 var errCrossed = errors.New("the peer is dialling, too")
 
 func (g *Grid) helloFrame(role uint32, number, lost uint64) *frame {
 	b := binary.BigEndian.AppendUint64([]byte{version}, uint64(g.cfg.ID))
-	return &frame{kind: kindHello, id: number, n: role, token: []byte(g.instance), payload: binary.BigEndian.AppendUint64(b, lost)}
+	return &frame{kind: kindHello, id: number, n: role, token: []byte(g.instance), payload: binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, lost), uint64(g.cfg.MaxPayload))}
 }
 
 // readHello reads a hello, and makes sure that it is from whom it says.
@@ -56,11 +57,12 @@ func (g *Grid) readHello(conn net.Conn, in *bufio.Reader) (h hello, err error) {
 		return h, errMalformed
 	case f.n == refused:
 		return h, fmt.Errorf("the peer refuses: %.200q", f.payload)
-	case f.payload[0] != version || len(f.payload) < 17:
+	case f.payload[0] != version || len(f.payload) < 25:
 		return h, fmt.Errorf("the peer speaks version %d of this protocol, this side %d", f.payload[0], version)
 	}
 	id := overlay.NodeID(binary.BigEndian.Uint64(f.payload[1:]))
 	h = hello{role: f.n, number: f.id, instance: string(f.token), lost: binary.BigEndian.Uint64(f.payload[9:])}
+	h.max = int(min(binary.BigEndian.Uint64(f.payload[17:]), uint64(g.cfg.MaxPayload)))
 	var proven bool
 	if h.from, proven = overlay.PeerOf(conn); !proven && g.cfg.Insecure {
 		h.from.ID, proven = id, true

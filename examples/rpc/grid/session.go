@@ -21,6 +21,7 @@ type session struct {
 	from     overlay.Peer
 	number   uint64
 	instance string
+	max      int // bytes of a payload that both sides take
 	dialled  bool
 	conn     net.Conn
 	in       *bufio.Reader
@@ -34,11 +35,12 @@ type session struct {
 	last   uint64 // number of a call of this side
 	calls  map[uint64]*call
 	served map[uint64]*inbound
+	opened int // streams among those
 }
 
 func newSession(p *Peer, h hello, conn net.Conn, in *bufio.Reader, dialled bool) *session {
 	s := &session{
-		g: p.g, peer: p, from: h.from, number: h.number, instance: h.instance, dialled: dialled, conn: conn, in: in,
+		g: p.g, peer: p, from: h.from, number: h.number, instance: h.instance, max: h.max, dialled: dialled, conn: conn, in: in,
 		done: make(chan struct{}), calls: make(map[uint64]*call), served: make(map[uint64]*inbound),
 	}
 	if dialled {
@@ -221,16 +223,19 @@ func (s *session) request(f *frame) error {
 	in := newInbound(s, f, h)
 	s.mu.Lock()
 	_, twice := s.served[f.id]
-	busy := len(s.served) >= s.g.cfg.MaxHandlers
+	busy := len(s.served) >= s.g.cfg.MaxHandlers || in.stream != nil && s.opened >= s.g.cfg.MaxStreams
 	if !twice && !busy && s.err == nil {
 		s.served[f.id] = in
+		if in.stream != nil {
+			s.opened++
+		}
 	}
 	s.mu.Unlock()
 	switch {
 	case twice:
 		return fmt.Errorf("%w: two calls with one number", errMalformed)
 	case busy:
-		s.refuse(f.id, codeOverloaded, fmt.Sprintf("%d handlers run for this peer", s.g.cfg.MaxHandlers))
+		s.refuse(f.id, codeOverloaded, "too many handlers or streams run for this peer")
 	default:
 		s.g.work(in)
 	}
@@ -254,14 +259,17 @@ func (s *session) cancel(id uint64, why error) {
 func (s *session) answer(in *inbound, payload []byte, err error) {
 	s.mu.Lock()
 	delete(s.served, in.id)
+	if in.stream != nil {
+		s.opened--
+	}
 	alone := len(s.served) == 0
 	s.mu.Unlock()
 	if errors.Is(in.Err(), context.Canceled) {
 		return
 	}
 	f := frame{kind: kindAnswer, id: in.id, payload: payload}
-	if err == nil && len(payload) > s.g.cfg.MaxPayload {
-		err = fmt.Errorf("%w: an answer of %d bytes, where %d is the limit", ErrTooLarge, len(payload), s.g.cfg.MaxPayload)
+	if err == nil && len(payload) > s.max {
+		err = fmt.Errorf("%w: an answer of %d bytes, where %d is the limit", ErrTooLarge, len(payload), s.max)
 	}
 	if err != nil {
 		text := err.Error()
