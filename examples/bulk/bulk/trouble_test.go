@@ -348,3 +348,67 @@ type readOnly struct{ io.Reader }
 
 func (*readOnly) Write(p []byte) (int, error) { return len(p), nil }
 func (*readOnly) Close() error                { return nil }
+
+// A caller that goes on sending what nobody wants, although it was answered, loses its
+// conn.
+func TestWhatNobodyReadsHasAnEnd(t *testing.T) {
+	near, far := net.Pipe()
+	served := make(chan error, 1)
+	go func() { served <- testServer(t).ServeConn(t.Context(), far) }()
+	header, _ := encode(preface, kindHeader, request{Name: "nothing", Body: true})
+	go func() { _, _ = io.Copy(io.Discard, near) }()
+	frame := make([]byte, headLen+maxChunk)
+	putHead(frame, kindData, maxChunk)
+	_, err := near.Write(header)
+	sent := 0
+	for ; err == nil; sent += maxChunk {
+		_, err = near.Write(frame)
+	}
+	if sent < maxDrain || sent > maxDrain+2*maxChunk {
+		t.Errorf("%d bytes were taken", sent)
+	}
+	if err := <-served; err == nil || !strings.Contains(err.Error(), "nothing: the caller sent 67108864 bytes and more that nobody reads") {
+		t.Error(err)
+	}
+	_ = near.Close()
+}
+
+// More conns than MaxConns wait for others to end.
+func TestMaxConns(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := testServer(t)
+	s.MaxConns = 2
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, ln) }()
+	via := Dialer(func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+	})
+	var bodies []io.Closer
+	for range 2 {
+		_, body, err := Call[ask, told](t.Context(), via, "make", ask{N: 1 << 40}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bodies = append(bodies, body)
+	}
+	third := make(chan error, 1)
+	go func() {
+		_, _, err := do(t.Context(), via, "echo", ask{}, nil)
+		third <- err
+	}()
+	_ = bodies[0].Close()
+	if err := <-third; err != nil {
+		t.Error(err)
+	}
+	stop() // ends the call that goes on
+	if n, err := io.Copy(io.Discard, bodies[1].(io.Reader)); err == nil {
+		t.Errorf("%d bytes came", n)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
