@@ -57,9 +57,10 @@ var pools [len(classes)]sync.Pool
 // handing it to another goroutine or to a function that says so hands over
 // ownership. Whoever keeps a part of the packet beyond that calls Retain.
 type Frame struct {
-	buf   []byte
-	class int8
-	refs  atomic.Int32
+	buf    []byte
+	class  int8
+	urgent bool
+	refs   atomic.Int32
 }
 
 // New returns a data frame with room for a packet of n bytes, n at most
@@ -75,6 +76,7 @@ func New(n int) *Frame {
 		f = &Frame{buf: make([]byte, classes[class]), class: int8(class)}
 	}
 	f.refs.Store(1)
+	f.urgent = false
 	f.buf = f.buf[:HeaderLen+n]
 	f.buf[0] = Version << 4
 	f.buf[1] = DefaultHopLimit
@@ -94,6 +96,17 @@ func (f *Frame) Release() {
 		panic("frame: released more often than owned") //nolint:forbidigo // a bug of ours: the buffer may be somebody else's by now
 	}
 }
+
+// MaxUrgent is the largest frame that can be urgent, in bytes.
+const MaxUrgent = 2 << 10
+
+// SetUrgent says that nothing comes right behind the frame, if it is a small one, so
+// that it pays to pass it on in the goroutine that has it rather than to wake another
+// one. The mark stays in this process.
+func (f *Frame) SetUrgent() { f.urgent = len(f.buf) <= MaxUrgent }
+
+// Urgent reports whether SetUrgent was called.
+func (f *Frame) Urgent() bool { return f.urgent }
 
 // Bytes returns the whole frame as links write it.
 func (f *Frame) Bytes() []byte { return f.buf }

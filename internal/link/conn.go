@@ -41,6 +41,13 @@ type PrefaceConn interface {
 type (
 	// halfCloser ends the write direction after what was written.
 	halfCloser interface{ CloseWrite() error }
+	// tryWriter writes a frame without ever waiting. What the transport does not take
+	// it keeps and writes before what comes next; then it reports false. A transport
+	// that only seems to have the power says so with canTry.
+	tryWriter interface {
+		canTry() bool
+		tryWrite(f *frame.Frame) (whole bool)
+	}
 	// acker knows how long ago the other end's transport acknowledged
 	// something; false if that is not known.
 	acker interface{ sinceAck() (time.Duration, bool) }

@@ -51,6 +51,7 @@ type Link struct {
 	cfg   Config
 	ack   acker      // nil if the transport does not know
 	half  halfCloser // nil if the transport cannot
+	quick tryWriter  // nil if the transport cannot
 	start time.Time  // what all instants below count from
 
 	count                     counters
@@ -73,8 +74,10 @@ type Link struct {
 
 	mu         sync.Mutex
 	queue      fairq.Queue[identity.NodeID, *frame.Frame]
-	ping, pong *frame.Frame // go ahead of the queue
-	idle       bool         // the writer waits for kick
+	ping, pong *frame.Frame    // go ahead of the queue
+	idle       bool            // the writer waits for kick; whoever clears it writes, or kicks
+	rest       bool            // a quick write was not whole
+	one        [1]*frame.Frame // scratch of the quick writer
 	drained    chan struct{}
 	waiters    map[Waker]struct{}
 	timer      *time.Timer
@@ -102,6 +105,9 @@ func New(fc FrameConn, cfg Config) *Link {
 	}
 	l.ack, _ = powers.(acker)
 	l.half, _ = powers.(halfCloser)
+	if w, ok := powers.(tryWriter); ok && w.canTry() {
+		l.quick = w
+	}
 	return l
 }
 
@@ -162,7 +168,7 @@ func (l *Link) readLoop() error {
 // another source has more in the queue: then the newest of that one's frames
 // are dropped instead.
 func (l *Link) Send(f *frame.Frame) error {
-	size := int64(f.Cap())
+	size, urgent := int64(f.Cap()), f.Urgent()
 	l.mu.Lock()
 	if !l.up.Load() {
 		l.mu.Unlock()
@@ -182,7 +188,11 @@ func (l *Link) Send(f *frame.Frame) error {
 	l.expectAnswerLocked()
 	kick := l.takeIdleLocked()
 	l.mu.Unlock()
-	if kick {
+	switch {
+	case !kick:
+	case urgent && l.quick != nil:
+		l.writeQuickly()
+	default:
 		l.kick <- struct{}{}
 	}
 	return nil

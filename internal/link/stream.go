@@ -41,6 +41,7 @@ type StreamConn struct {
 	wbuf []byte
 	vec  [][]byte
 	vecs net.Buffers
+	try  trial
 }
 
 var _ PrefaceConn = (*StreamConn)(nil)
@@ -57,6 +58,7 @@ func NewPeekedConn(conn net.Conn, peeked []byte) *StreamConn {
 	}
 	c := &StreamConn{conn: conn, buf: make([]byte, readBufferLen)}
 	c.w = copy(c.buf, peeked)
+	c.try.init(conn)
 	return c
 }
 
@@ -129,6 +131,9 @@ func (c *StreamConn) ReadFrame() (*frame.Frame, error) {
 	got := copy(f.Bytes(), c.buf[c.r:c.w])
 	c.r += got
 	if got == size {
+		if !c.more() {
+			f.SetUrgent()
+		}
 		return f, nil
 	}
 	if err := c.readRest(f, got); err != nil {
@@ -136,6 +141,12 @@ func (c *StreamConn) ReadFrame() (*frame.Frame, error) {
 		return nil, unexpected(err)
 	}
 	return f, nil
+}
+
+// more reports whether another whole frame is buffered.
+func (c *StreamConn) more() bool {
+	n, err := frame.ParseHeader(c.buf[c.r:c.w])
+	return err == nil && c.w-c.r >= frame.HeaderLen+n
 }
 
 // readRest reads what is missing of f, of which got bytes are there, straight
@@ -191,6 +202,9 @@ func unexpected(err error) error {
 // WriteFrames implements [FrameConn]: one system call as long as the kernel
 // takes everything.
 func (c *StreamConn) WriteFrames(fs []*frame.Frame) error {
+	if err := c.writeRest(); err != nil {
+		return err
+	}
 	if len(fs) == 1 {
 		_, err := c.conn.Write(fs[0].Bytes())
 		return err

@@ -53,13 +53,15 @@ func (l *Link) next(batch []*frame.Frame) ([]*frame.Frame, bool) {
 		}
 		batch = appendControl(batch, &l.pong, &l.ping)
 		batch = l.queue.Take(batch, batchFrames, batchBytes)
-		l.idle = len(batch) == 0
+		rest := l.rest
+		l.rest = false
+		l.idle = len(batch) == 0 && !rest
 		if l.idle && l.drained != nil && l.queuedFrames.Load() == 0 {
 			close(l.drained)
 			l.drained = nil
 		}
 		l.mu.Unlock()
-		if len(batch) > 0 {
+		if len(batch) > 0 || rest {
 			return batch, true
 		}
 		select {
@@ -67,6 +69,27 @@ func (l *Link) next(batch []*frame.Frame) ([]*frame.Frame, bool) {
 		case <-l.down:
 			return nil, false
 		}
+	}
+}
+
+// writeQuickly writes the frame that the queue has in the goroutine of the sender, who
+// has found the writer idle: waking that takes longer than a small write. It never waits.
+func (l *Link) writeQuickly() {
+	l.mu.Lock()
+	batch := l.queue.Take(l.one[:0], 1, batchBytes)
+	l.mu.Unlock()
+	whole := true
+	for _, f := range batch {
+		whole = l.quick.tryWrite(f)
+	}
+	l.written(batch, true)
+	l.mu.Lock()
+	l.rest = !whole
+	more := l.rest || l.ping != nil || l.pong != nil || l.queuedFrames.Load() > 0 || l.drained != nil
+	l.idle = !more && !l.closed
+	l.mu.Unlock()
+	if more {
+		l.kick <- struct{}{}
 	}
 }
 

@@ -66,6 +66,7 @@ func (s *Session) receiveCandidates(fr *wire.Frame) {
 	}
 	s.cands.heard = fr.Value
 	if s.ep.cfg.OnCandidates != nil {
-		s.ep.cfg.OnCandidates(s, bytes.Clone(fr.Data))
+		data := bytes.Clone(fr.Data)
+		s.outside(func() { s.ep.cfg.OnCandidates(s, data) })
 	}
 }

@@ -187,7 +187,10 @@ func (e *Endpoint) Receive(f *frame.Frame, via Path) {
 	if v, ok := e.byID.Load(h.Dst); ok && !h.Reset {
 		s := v.(*Session)
 		if s.mayBeFrom(f.Src()) {
-			if s.in.put(f, via) {
+			urgent := f.Urgent()
+			if first := s.in.put(f, via); urgent && s.quickTurn(false) {
+				return
+			} else if first {
 				s.Wake()
 			}
 			return

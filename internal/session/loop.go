@@ -12,20 +12,67 @@ import (
 func (s *Session) run() {
 	s.timer = time.NewTimer(time.Hour)
 	defer s.timer.Stop()
+	s.turns.Lock()
+	defer s.turns.Unlock()
 	for {
+		for _, f := range s.later {
+			f()
+		}
+		s.later = nil
 		now := time.Now()
 		s.turn(now)
 		if s.state == ended {
 			break
 		}
 		s.arm(now)
+		s.turns.Unlock()
+		fired := false
 		select {
 		case <-s.wakeup:
 		case <-s.timer.C:
+			fired = true
+		}
+		s.turns.Lock()
+		if fired {
 			s.armed = time.Time{}
 		}
 	}
 	s.finish()
+}
+
+// quickTurn takes a turn in the goroutine that calls, which spares a switch to the
+// session's and back, and reports whether it has. It must have left what is to be done
+// where a turn finds it. It must not hold locks that callbacks of the endpoint's owner
+// take. quiet: only if nothing is on its way or has come, as between a question and its
+// answer; else the session's goroutine sends more at once, on another processor.
+func (s *Session) quickTurn(quiet bool) bool {
+	if !s.turns.TryLock() {
+		return false // whoever has it may have looked already
+	}
+	defer s.turns.Unlock()
+	if s.state != established || s.closing != nil || quiet && (s.det.InFlight() > 0 || !s.in.empty()) {
+		return false
+	}
+	s.quick = true
+	now := time.Now()
+	s.turn(now)
+	s.quick = false
+	if s.state == ended || len(s.later) > 0 {
+		s.Wake()
+	} else {
+		s.arm(now)
+	}
+	return true
+}
+
+// outside calls back the endpoint's owner, who may wait for the goroutine that takes a
+// quick turn.
+func (s *Session) outside(f func()) {
+	if s.quick {
+		s.later = append(s.later, f)
+	} else {
+		f()
+	}
 }
 
 // turn takes everything that happened and sends what follows from it.

@@ -88,9 +88,11 @@ func (s *Session) validated(now time.Time, data uint64) bool {
 	}
 	s.validation = validation{}
 	s.bind(v.via)
-	if v.via.ID() == s.peerID {
-		s.rerouted(now)
-	}
+	s.outside(func() {
+		if v.via.ID() == s.peerID {
+			s.rerouted(now)
+		}
+	})
 	s.wantProbe = true
 	return true
 }
@@ -102,8 +104,10 @@ func (s *Session) bind(via Path) {
 	if s.ep.cfg.OnBind == nil {
 		return
 	}
-	s.ep.cfg.OnBind(s.hs.Peer(), via)
-	if s.ep.cfg.Route != nil && via.ID() == s.peerID {
-		s.setRoute(time.Now(), s.ep.cfg.Route(s.peerID))
-	}
+	s.outside(func() {
+		s.ep.cfg.OnBind(s.hs.Peer(), via)
+		if s.ep.cfg.Route != nil && via.ID() == s.peerID {
+			s.setRoute(time.Now(), s.ep.cfg.Route(s.peerID))
+		}
+	})
 }

@@ -168,7 +168,7 @@ func (s *Session) removePath(now time.Time, d *pathEntry, reason string) {
 // tell tells the owner of the endpoint.
 func (s *Session) tell(e PathEvent) {
 	if s.ep.cfg.OnPath != nil {
-		s.ep.cfg.OnPath(s, e)
+		s.outside(func() { s.ep.cfg.OnPath(s, e) })
 	}
 }
 

@@ -106,6 +106,12 @@ func (b *inbox) put(f *frame.Frame, via Path) (first bool) {
 	return first
 }
 
+func (b *inbox) empty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.items) == 0
+}
+
 // take returns everything that waits. The slice is valid until the next call.
 func (b *inbox) take() []item {
 	b.mu.Lock()

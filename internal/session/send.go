@@ -110,6 +110,9 @@ func (s *Session) transmit(f *frame.Frame, p Path) {
 			return
 		}
 	}
+	if s.quick {
+		f.SetUrgent()
+	}
 	_ = p.Send(f) // a frame that a path drops is found lost like any other
 }
 

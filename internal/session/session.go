@@ -106,11 +106,14 @@ type Session struct {
 	greeting     string       // of this side
 	dgramDropped uint64
 
-	// Below: owned by the session's goroutine.
+	// turns guards what follows. The session's goroutine has it but while it waits; see
+	// quickTurn for the others. It is taken before all other locks, and no I/O that may
+	// wait is done under it.
+	turns sync.Mutex
 	core
 }
 
-// core is the state that only the session's goroutine touches.
+// core is the state that only who takes a turn touches: the session's goroutine as a rule.
 type core struct {
 	peerID      identity.NodeID // as claimed until the handshake is done
 	remoteID    uint64          // session ID that the peer chose
@@ -167,6 +170,9 @@ type core struct {
 	confirmed      bool
 	peerClosed     bool
 	remoteKnown    bool // client: remoteID is the server's choice
+
+	quick bool     // this turn is not taken by the session's goroutine
+	later []func() // calls of the endpoint's owner for the session's goroutine to make
 
 	count   Stats // published in each turn
 	plan    plan
@@ -243,8 +249,14 @@ func (s *Session) death() error {
 func (s *Session) OpenStream(ctx context.Context, k Kind) (*Stream, error) {
 	for {
 		st, err := s.tryOpen(k)
-		if st != nil || err != nil {
-			return st, err
+		if err != nil {
+			return nil, err
+		}
+		if st != nil {
+			if !s.quickTurn(true) {
+				s.Wake()
+			}
+			return st, nil
 		}
 		select {
 		case <-s.openable:
@@ -276,7 +288,6 @@ func (s *Session) tryOpen(k Kind) (*Stream, error) {
 	st.out.sendOpen = true
 	s.streams[id] = st
 	s.queueLocked(st)
-	s.Wake()
 	return st, nil
 }
 
@@ -338,6 +349,17 @@ func (s *Session) queue(st *Stream) {
 	s.queueLocked(st)
 	s.mu.Unlock()
 	s.Wake()
+}
+
+// queueQuick is queue for the goroutines of applications, when it is little that st has
+// to send.
+func (s *Session) queueQuick(st *Stream) {
+	s.mu.Lock()
+	s.queueLocked(st)
+	s.mu.Unlock()
+	if !s.quickTurn(true) {
+		s.Wake()
+	}
 }
 
 func (s *Session) queueLocked(st *Stream) {

@@ -110,7 +110,7 @@ func (st *Stream) Accept() error {
 	}
 	st.answered, st.out.sendYes = true, true
 	st.mu.Unlock()
-	st.sess.queue(st)
+	st.sess.queueQuick(st)
 	return nil
 }
 

@@ -7,6 +7,9 @@ import (
 	"github.com/weftnet/weft/internal/wire"
 )
 
+// quickWrite is the most bytes that a goroutine which writes them may send by itself.
+const quickWrite = 2 << 10
+
 // Write queues p and blocks while too much waits to be sent already. Errors
 // are net.ErrClosed, os.ErrDeadlineExceeded, *ResetError with the code of a
 // peer that stopped reading, and *ClosedError. Bytes counted as written are
@@ -17,7 +20,11 @@ func (st *Stream) Write(p []byte) (n int, err error) {
 	for {
 		k, err := st.tryWrite(p[n:])
 		n += k
-		if k > 0 {
+		switch {
+		case k == 0:
+		case k <= quickWrite:
+			st.sess.queueQuick(st)
+		default:
 			st.sess.queue(st)
 		}
 		if err != nil || n == len(p) {
