@@ -143,7 +143,7 @@ func (l *peerLinks) serve() {
 
 // admit serves a conn if there is room for it.
 func (l *peerLinks) admit(conn net.Conn) {
-	s := l.gate.enter(conn.RemoteAddr())
+	s := l.gate.enter(conn.RemoteAddr(), conn.Close)
 	if s == nil {
 		l.refused.Add(1)
 		_ = conn.Close()
@@ -233,6 +233,9 @@ func (l *peerLinks) hold(pl *peerLink, s *linkSlot) {
 	select {
 	case <-pl.proven:
 	case <-pl.port.Done():
+		if s != nil && s.gaveWay() {
+			l.unproven.Add(1)
+		}
 		return
 	case <-limit.C:
 		l.unproven.Add(1)

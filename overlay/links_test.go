@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -290,18 +291,19 @@ func roundTripOf(t *testing.T, a, b *Node) {
 // A gate holds for each address and in all, and forgets who has left.
 func TestLinkGate(t *testing.T) {
 	g := newLinkGate()
+	none := func() error { return nil }
 	addr := func(i int) net.Addr {
 		return &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(i)), Port: 1000 + i}
 	}
 	var slots []*linkSlot
 	for range maxUnprovenPerAddress {
-		slots = append(slots, g.enter(addr(1)))
+		slots = append(slots, g.enter(addr(1), none))
 	}
-	if g.enter(addr(1)) != nil {
+	if g.enter(addr(1), none) != nil {
 		t.Error("one address has more than its share")
 	}
 	for i := 2; ; i++ {
-		s := g.enter(addr(i))
+		s := g.enter(addr(i), none)
 		if s == nil {
 			break
 		}
@@ -310,7 +312,7 @@ func TestLinkGate(t *testing.T) {
 	if len(slots) != maxUnproven {
 		t.Errorf("%d conns are let in", len(slots))
 	}
-	if !slots[0].prove() || g.enter(addr(1)) == nil {
+	if !slots[0].prove() || g.enter(addr(1), none) == nil {
 		t.Error("who has proven himself still takes the room of those who have not")
 	}
 	for _, s := range slots {
@@ -321,7 +323,7 @@ func TestLinkGate(t *testing.T) {
 	}
 	var proven int
 	for range maxPeerLinksPerAddress + 1 {
-		if s := g.enter(addr(9)); s.prove() {
+		if s := g.enter(addr(9), none); s.prove() {
 			proven++
 		} else {
 			s.leave()
@@ -330,6 +332,70 @@ func TestLinkGate(t *testing.T) {
 	if proven != maxPeerLinksPerAddress {
 		t.Errorf("%d links of one address", proven)
 	}
+}
+
+// Who has proven nothing for a while gives way, the oldest first, and to those of his
+// own address if that has its share.
+func TestOldStrangersGiveWayAtTheGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, ended := newLinkGate(), make(map[int]int)
+		enter := func(i int) *linkSlot {
+			return g.enter(&net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(i)), Port: 1000}, func() error { ended[i]++; return nil })
+		}
+		first := enter(1)
+		for i := 1; i < maxUnproven; i++ {
+			enter(1 + i/maxUnprovenPerAddress)
+		}
+		if enter(99) != nil {
+			t.Error("more than may be")
+		}
+		time.Sleep(unprovenPatience)
+		if enter(99) == nil || ended[1] != 1 || len(ended) != 1 || !first.gaveWay() || first.prove() {
+			t.Errorf("the oldest has not given way: %v", ended)
+		}
+		first.leave()
+		enter(1)
+		if enter(2) == nil || ended[2] != 1 {
+			t.Errorf("the oldest of an address has not given way: %v", ended)
+		}
+		if got := g.count(); got.unproven != maxUnproven || len(g.waiting) != maxUnproven {
+			t.Errorf("%+v, %d wait", got, len(g.waiting))
+		}
+	})
+}
+
+// Strangers from ever new addresses claim to be peers, all the time, and prove nothing.
+// A peer gets its link all the same.
+func TestACrowdAtTheListenerKeepsNobodyOut(t *testing.T) {
+	inNATLab(t, func(t *testing.T, l *natLab) {
+		a, ha := l.ready("a", nil, Config{})
+		b, hb := l.listening("b", nil, Config{})
+		l.udp.Cut(ha, hb)
+		addr, tag := linkAddr(hb), link.TagOf(b.credentials.Network().ID())
+		over := make(chan struct{})
+		l.wg.Go(func() {
+			for i := 1; ; i++ {
+				select {
+				case <-over:
+					return
+				case <-time.After(20 * time.Millisecond):
+					l.stranger(fmt.Sprint("stranger-", i), addr, tag, NodeID(i))
+				}
+			}
+		})
+		defer close(over)
+		time.Sleep(5 * time.Second)
+		if st := b.Status().Links; st.Waiting != maxUnproven {
+			t.Errorf("in a crowd: %+v", st)
+		}
+		ca, cb := l.pair(a, b)
+		defer ca.Close()
+		defer cb.Close()
+		becomes(t, a, b.ID(), "sim", 10*time.Second)
+		if st := b.Status().Links; st.Links != 1 || st.Waiting > maxUnproven || st.Unproven == 0 {
+			t.Errorf("with a link: %+v", st)
+		}
+	})
 }
 
 func TestLinkAddrIsChecked(t *testing.T) {
