@@ -49,6 +49,7 @@ test: ## Every test of every module, with the race detector, in shuffled order
 	@$(call in_modules,$(GO) test -race -shuffle=on -timeout $(TIMEOUT) -run '$(RUN)' ./...)
 	$(GO) test -timeout $(TIMEOUT) -run Meshed ./relay
 	$(GO) test -timeout $(TIMEOUT) ./internal/budget
+	cd bench && $(GO) test -timeout $(TIMEOUT) -run Budget .
 
 .PHONY: check
 check: fmt vet lint vuln ## What can be checked without running: format, vet, modernity, lint, known vulnerabilities, layers, documents
