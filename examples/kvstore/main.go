@@ -120,7 +120,7 @@ func runNode(ctx context.Context, node *overlay.Node, ln net.Listener, s setting
 	var usersErr, nodesErr error
 	wg.Go(func() {
 		defer left()
-		usersErr = serve(ctx, newUsers(n, left).handler(), ln)
+		usersErr = serve(ctx, users{n, left}.handler(), ln)
 	})
 	wg.Go(func() {
 		defer left()

@@ -122,7 +122,7 @@ func (n *Node) decide(ctx context.Context, v View, round *uint64, proposed View)
 		*round = max(*round, promised.GetRound())
 		return errors.New("another node is proposing, too")
 	}
-	promises, err := quorum(ctx, n, v.Members, majority(len(v.Members)), false, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.PrepareResponse, error) {
+	promises, err := quorum(ctx, n, v.Members, majority(len(v.Members)), asking{within: rpcTimeout}, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.PrepareResponse, error) {
 		resp, err := c.Prepare(ctx, &kvv1.PrepareRequest{Store: v.Store, Epoch: v.Epoch, Ballot: ballot})
 		return resp, err
 	})
@@ -138,7 +138,7 @@ func (n *Node) decide(ctx context.Context, v View, round *uint64, proposed View)
 			value, highest = p.GetView(), p.GetAccepted()
 		}
 	}
-	accepted, err := quorum(ctx, n, v.Members, majority(len(v.Members)), false, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.AcceptResponse, error) {
+	accepted, err := quorum(ctx, n, v.Members, majority(len(v.Members)), asking{within: rpcTimeout}, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.AcceptResponse, error) {
 		return c.Accept(ctx, &kvv1.AcceptRequest{Store: v.Store, Epoch: v.Epoch, Ballot: ballot, View: value})
 	})
 	if err != nil {

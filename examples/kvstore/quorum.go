@@ -23,9 +23,11 @@ const (
 
 	// rpcTimeout is how long one node has to answer another.
 	rpcTimeout = 2 * time.Second
+	// valueTimeout is the same with a value, to which a slow line is granted 1 Mbit/s.
+	valueTimeout = 10 * time.Second
 	// patience is how long an operation is tried: long enough for a new view to be in order
 	// if a majority of the replicas is there.
-	patience = 10 * time.Second
+	patience = 15 * time.Second
 	// hedgeAfter is how long some replicas are waited for before others are asked, too.
 	hedgeAfter = 50 * time.Millisecond
 	// maxPause is the longest pause between two tries.
@@ -88,14 +90,18 @@ func (n *Node) write(ctx context.Context, e *kvv1.Entry) error {
 
 func (n *Node) query(ctx context.Context, v View, set []Member, need int, key []byte, versionOnly bool) ([]*kvv1.QueryResponse, error) {
 	req := &kvv1.QueryRequest{Store: v.Store, Epoch: v.Epoch, Key: key, VersionOnly: versionOnly}
-	return quorum(ctx, n, set, need, true, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.QueryResponse, error) {
+	how := asking{few: true, within: valueTimeout}
+	if versionOnly {
+		how.within = rpcTimeout
+	}
+	return quorum(ctx, n, set, need, how, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.QueryResponse, error) {
 		return c.Query(ctx, req)
 	})
 }
 
 func (n *Node) store(ctx context.Context, v View, set []Member, need int, e *kvv1.Entry) error {
 	req := &kvv1.StoreRequest{Store: v.Store, Epoch: v.Epoch, Entry: e}
-	_, err := quorum(ctx, n, set, need, false, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.StoreResponse, error) {
+	_, err := quorum(ctx, n, set, need, asking{within: valueTimeout}, func(ctx context.Context, c kvv1connect.NodeServiceClient) (*kvv1.StoreResponse, error) {
 		return c.Store(ctx, req)
 	})
 	return err
@@ -170,9 +176,16 @@ func (e *missingError) Error() string {
 
 func (e *missingError) Unwrap() []error { return e.why }
 
+// asking is how members are asked.
+type asking struct {
+	few    bool          // not more at first than have to answer
+	within time.Duration // the time that one has
+}
+
 // A poll is calls to some members, of which enough have to answer.
 type poll[T any] struct {
 	n       *Node
+	how     asking
 	call    func(context.Context, kvv1connect.NodeServiceClient) (T, error)
 	asked   []Member // in the order in which they are asked
 	started int
@@ -186,10 +199,11 @@ type pollAnswer[T any] struct {
 }
 
 // quorum calls members until as many as are needed have answered: at first those that
-// answered lately, of which with few as many as are needed, and the others if one fails or is slow. Calls that
-// are not needed any more go on in the background, so that slow replicas get what is stored, too.
-func quorum[T any](ctx context.Context, n *Node, members []Member, need int, few bool, call func(context.Context, kvv1connect.NodeServiceClient) (T, error)) ([]T, error) {
-	p := poll[T]{n: n, call: call, asked: slices.Clone(members), answers: make(chan pollAnswer[T], len(members))}
+// answered lately, and the others if one
+// fails or is slow. Calls that are not needed any more go on in the background, so that slow
+// replicas get what is stored, too.
+func quorum[T any](ctx context.Context, n *Node, members []Member, need int, how asking, call func(context.Context, kvv1connect.NodeServiceClient) (T, error)) ([]T, error) {
+	p := poll[T]{n: n, how: how, call: call, asked: slices.Clone(members), answers: make(chan pollAnswer[T], len(members))}
 	rand.Shuffle(len(members), func(i, j int) { p.asked[i], p.asked[j] = p.asked[j], p.asked[i] })
 	rank := func(m Member) int {
 		if m.Node == n.id {
@@ -199,7 +213,7 @@ func quorum[T any](ctx context.Context, n *Node, members []Member, need int, few
 	}
 	slices.SortStableFunc(p.asked, func(a, b Member) int { return rank(a) - rank(b) })
 	for _, m := range p.asked {
-		if p.started < need || !few && rank(m) <= 0 {
+		if p.started < need || !how.few && rank(m) <= 0 {
 			p.start()
 		}
 	}
@@ -213,7 +227,7 @@ func (p *poll[T]) start() {
 	}
 	m := p.asked[p.started]
 	p.started++
-	started := p.n.background(rpcTimeout, func(ctx context.Context) {
+	started := p.n.background(p.how.within, func(ctx context.Context) {
 		a := pollAnswer[T]{from: m}
 		a.value, a.err = p.call(ctx, p.n.peer(m.Node))
 		p.n.health.observe(m.Node, a.err)

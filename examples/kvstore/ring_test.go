@@ -163,7 +163,7 @@ func TestARingComesIntoOrderAndStaysThere(t *testing.T) {
 func TestTasksOfAViewCoverWhatChanges(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	v := founding(1, newMember(1, 1), defaultQuorums)
-	for range 200 {
+	for range 60 {
 		next := v.with(newMember(overlay.NodeID(random.Uint64()|1), random.Uint64()))
 		if len(v.Members) > 1 && random.IntN(2) == 0 {
 			next = v.without(v.Members[random.IntN(len(v.Members))])

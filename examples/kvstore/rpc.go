@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -34,11 +35,24 @@ func dialler(node *overlay.Node) (peer func(address string) kvv1connect.NodeServ
 	return diallerOver(transport), transport
 }
 
+// diallerOver keeps the clients that it has made, of members and former ones, up to a limit.
 func diallerOver(transport *http.Transport) func(address string) kvv1connect.NodeServiceClient {
 	client := &http.Client{Transport: transport}
+	var mu sync.Mutex
+	made := make(map[string]kvv1connect.NodeServiceClient)
 	return func(address string) kvv1connect.NodeServiceClient {
-		return kvv1connect.NewNodeServiceClient(client, "http://"+net.JoinHostPort(address, strconv.Itoa(nodePort)),
-			connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage))
+		mu.Lock()
+		defer mu.Unlock()
+		if peer, ok := made[address]; ok {
+			return peer
+		}
+		if len(made) >= 2*maxMembers {
+			clear(made)
+		}
+		made[address] = kvv1connect.NewNodeServiceClient(client, "http://"+net.JoinHostPort(address, strconv.Itoa(nodePort)),
+			connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage),
+			connect.WithAcceptCompression("gzip", nil, nil)) // of small messages it costs more than it saves
+		return made[address]
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -50,11 +51,13 @@ func inWorld(t *testing.T, seed uint64, nodes int, test func(w *world)) {
 		for range nodes {
 			w.add()
 		}
+		t.Cleanup(func() {
+			for _, n := range w.running() {
+				w.kill(n.id)
+			}
+			time.Sleep(time.Minute) // what is on its way arrives nowhere
+		})
 		test(w)
-		for _, n := range w.running() {
-			w.kill(n.id)
-		}
-		time.Sleep(time.Minute) // what is on its way arrives nowhere
 	})
 }
 
@@ -188,7 +191,11 @@ func (w *world) by(n *Node, op operation) (value string, err error) {
 func TestAtRandom(t *testing.T) {
 	for _, seed := range seeds(t, 4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			inWorld(t, seed, 3+int(seed%4), func(w *world) {
+			inWorld(t, seed, 0, func(w *world) {
+				w.quorums = []Quorums{defaultQuorums, {3, 3, 2}, defaultQuorums, {5, 3, 4}}[seed/4%4]
+				for range 3 + seed%4 {
+					w.add()
+				}
 				w.settle()
 				ctx, stop := context.WithCancel(w.t.Context())
 				var working sync.WaitGroup
@@ -204,13 +211,82 @@ func TestAtRandom(t *testing.T) {
 				for i, n := range w.running() { // what is stored is found from every node
 					for key := range 3 {
 						if _, err := w.do(n, 100+i, operation{kind: "get", key: fmt.Sprint("key", key)}); err != nil && w.unavailable(err) {
-							t.Error(err)
+							w.t.Error(err)
 						}
 					}
 				}
-				w.history.check(t)
+				w.history.check(w.t)
 				w.checkRing()
 			})
 		})
 	}
+}
+
+// TestLargeHandOver has new nodes take over more than fits into one message or page, while
+// the values change.
+func TestLargeHandOver(t *testing.T) {
+	inWorld(t, 1, 3, func(w *world) {
+		w.settle()
+		first := w.running()[0]
+		want := make(map[string]string)
+		for i := range 700 { // maxItems is 512
+			key := fmt.Sprint("key", i)
+			want[key] = key
+			if i < 5 { // maxMessage is 4 MiB
+				want[key] = strings.Repeat(fmt.Sprint(i), maxValue)
+			}
+			if err := first.Put(w.t.Context(), []byte(key), []byte(want[key])); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		for range 3 { // so that none of the first three is needed any more
+			w.add()
+		}
+		w.settle()
+		for _, id := range slices.Clone(w.all[:3]) {
+			w.leave(id)
+		}
+		if len(w.all) != 3 || slices.Contains(w.all, first.id) {
+			w.t.Fatalf("%v are left", w.all)
+		}
+		w.settle()
+		for key, value := range want {
+			got, err := w.running()[0].Get(w.t.Context(), []byte(key))
+			if string(got) != value || err != nil {
+				w.t.Fatalf("%s: %d bytes, %v", key, len(got), err)
+			}
+		}
+	})
+}
+
+// TestWhatIsOthersIsDeleted after they have it.
+func TestWhatIsOthersIsDeleted(t *testing.T) {
+	inWorld(t, 2, 3, func(w *world) {
+		w.settle()
+		for i := range 100 {
+			if err := w.running()[0].Put(w.t.Context(), fmt.Append(nil, i), []byte("x")); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		for range 6 {
+			w.add()
+		}
+		w.settle()
+		copies := 0
+		for range 600 {
+			copies = 0
+			for _, n := range w.running() {
+				items, _, err := n.disk.list(Arc{}, 1000)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				copies += len(items)
+			}
+			if copies == 300 {
+				return
+			}
+			time.Sleep(time.Second)
+		}
+		w.t.Errorf("100 values have %d copies after ten minutes", copies)
+	})
 }

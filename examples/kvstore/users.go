@@ -16,60 +16,30 @@ import (
 	"github.com/weftnet/weft/examples/kvstore/kvv1/kvv1connect"
 )
 
-// maxOperations is how many operations of users a node works on at a time; each may have
-// a value in memory a few times.
+// maxOperations is how many requests of users a node works on at a time; each may have a
+// value in memory a few times. Others wait.
 const maxOperations = 256
 
 // users is KVService on a node.
 type users struct {
 	*Node
-	working chan struct{} // holds one for each operation
-	left    func()        // is called when the node has left
+	left func() // is called when the node has left
 }
 
-func newUsers(n *Node, left func()) *users {
-	return &users{Node: n, working: make(chan struct{}, maxOperations), left: left}
-}
-
-// begin waits until there is room for an operation.
-func (u *users) begin(ctx context.Context) (end func(), err error) {
-	select {
-	case u.working <- struct{}{}:
-		return func() { <-u.working }, nil
-	case <-ctx.Done():
-		return nil, connect.NewError(connect.CodeUnavailable, fmt.Errorf("%d operations are going on: %w", maxOperations, context.Cause(ctx)))
-	}
-}
-
-func (u *users) Put(ctx context.Context, req *kvv1.PutRequest) (*kvv1.PutResponse, error) {
-	end, err := u.begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
+func (u users) Put(ctx context.Context, req *kvv1.PutRequest) (*kvv1.PutResponse, error) {
 	return &kvv1.PutResponse{}, u.Node.Put(ctx, req.GetKey(), req.GetValue())
 }
 
-func (u *users) Get(ctx context.Context, req *kvv1.GetRequest) (*kvv1.GetResponse, error) {
-	end, err := u.begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
+func (u users) Get(ctx context.Context, req *kvv1.GetRequest) (*kvv1.GetResponse, error) {
 	value, err := u.Node.Get(ctx, req.GetKey())
 	return &kvv1.GetResponse{Value: value}, err
 }
 
-func (u *users) Delete(ctx context.Context, req *kvv1.DeleteRequest) (*kvv1.DeleteResponse, error) {
-	end, err := u.begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
+func (u users) Delete(ctx context.Context, req *kvv1.DeleteRequest) (*kvv1.DeleteResponse, error) {
 	return &kvv1.DeleteResponse{}, u.Node.Delete(ctx, req.GetKey())
 }
 
-func (u *users) FindHost(ctx context.Context, req *kvv1.FindHostRequest) (*kvv1.FindHostResponse, error) {
+func (u users) FindHost(ctx context.Context, req *kvv1.FindHostRequest) (*kvv1.FindHostResponse, error) {
 	id, s := hashOf(req.GetKey()), u.disk.current()
 	if s.view.Epoch == 0 {
 		return nil, notYet("node %v is in no store yet", u.id)
@@ -89,7 +59,7 @@ func (u *users) FindHost(ctx context.Context, req *kvv1.FindHostRequest) (*kvv1.
 	return resp, nil
 }
 
-func (u *users) Members(context.Context, *kvv1.MembersRequest) (*kvv1.MembersResponse, error) {
+func (u users) Members(context.Context, *kvv1.MembersRequest) (*kvv1.MembersResponse, error) {
 	s := u.disk.current()
 	resp := &kvv1.MembersResponse{Epoch: s.view.Epoch, Pending: uint32(len(s.pending))}
 	for _, m := range s.view.Members {
@@ -98,7 +68,7 @@ func (u *users) Members(context.Context, *kvv1.MembersRequest) (*kvv1.MembersRes
 	return resp, nil
 }
 
-func (u *users) Leave(ctx context.Context, _ *kvv1.LeaveRequest) (*kvv1.LeaveResponse, error) {
+func (u users) Leave(ctx context.Context, _ *kvv1.LeaveRequest) (*kvv1.LeaveResponse, error) {
 	err := u.leave(ctx)
 	if err == nil {
 		u.left()
@@ -108,9 +78,9 @@ func (u *users) Leave(ctx context.Context, _ *kvv1.LeaveRequest) (*kvv1.LeaveRes
 
 // handler is what users reach: KVService, and the same as REST under /v1. It is for a loopback
 // address: whoever reaches it may do everything, except web pages of others.
-func (u *users) handler() http.Handler {
+func (u users) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(kvv1connect.NewKVServiceHandler(u, connect.WithReadMaxBytes(maxValue+maxKey+64)))
+	mux.Handle(kvv1connect.NewKVServiceHandler(u, connect.WithReadMaxBytes(2*(maxValue+maxKey))))
 	mux.HandleFunc("PUT /v1/keys/{key}", u.restPut)
 	mux.HandleFunc("GET /v1/keys/{key}", func(w http.ResponseWriter, r *http.Request) {
 		resp, err := u.Get(r.Context(), &kvv1.GetRequest{Key: []byte(r.PathValue("key"))})
@@ -137,10 +107,10 @@ func (u *users) handler() http.Handler {
 		_, err := u.Leave(r.Context(), nil)
 		restDone(w, err)
 	})
-	return http.NewCrossOriginProtection().Handler(onlyLocal(mux))
+	return http.NewCrossOriginProtection().Handler(onlyLocal(oneOf(maxOperations, mux)))
 }
 
-func (u *users) restPut(w http.ResponseWriter, r *http.Request) {
+func (u users) restPut(w http.ResponseWriter, r *http.Request) {
 	value, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxValue))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		err = connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("the value has more than %d bytes", maxValue))
@@ -151,6 +121,19 @@ func (u *users) restPut(w http.ResponseWriter, r *http.Request) {
 		_, err = u.Put(r.Context(), &kvv1.PutRequest{Key: []byte(r.PathValue("key")), Value: value})
 	}
 	restDone(w, err)
+}
+
+// oneOf has requests wait, before anything of them is read, while there are so many already.
+func oneOf(most int, next http.Handler) http.Handler {
+	working := make(chan struct{}, most)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case working <- struct{}{}:
+			defer func() { <-working }()
+			next.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	})
 }
 
 // onlyLocal refuses requests that a browser sends because somebody's name points to

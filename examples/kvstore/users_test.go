@@ -147,6 +147,16 @@ func TestUsers(t *testing.T) {
 		t.Errorf("%v, %v", host, err)
 	}
 
+	// HTTP/2 keeps one conn for all calls to a node: one in each direction, and for a while the
+	// one to the name by which a node has joined.
+	for _, n := range nodes {
+		for peer := range n.node.Peers() {
+			if peer.Conns > 3 {
+				t.Errorf("%d conns between %v and %v", peer.Conns, n.node.ID(), peer.ID)
+			}
+		}
+	}
+
 	b.wants("POST", "/v1/leave", "", 204, "") // in fact three become two
 	<-b.done
 	for _, n := range []*realNode{a, c} {
@@ -171,7 +181,7 @@ func TestWhoIsGoneIsNamed(t *testing.T) {
 }
 
 func TestWebPagesOfOthersAreRefused(t *testing.T) {
-	handler := new(users).handler()
+	handler := users{}.handler()
 	for header, value := range map[string]string{"Host": "evil.example", "Sec-Fetch-Site": "cross-site"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://127.0.0.1:8080/v1/keys/x", nil)
 		if err != nil {
