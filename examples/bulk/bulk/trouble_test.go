@@ -331,14 +331,15 @@ func TestSlowCallers(t *testing.T) {
 }
 
 func FuzzServer(f *testing.F) {
-	for _, q := range []request{{Name: "echo", Body: true}, {Name: "wait", Timeout: 1}, {Name: "nothing", Value: []byte(`{}`)}} {
+	for _, q := range []request{{Name: "echo", Body: true}, {Name: "count", Timeout: 1}, {Name: "nothing", Value: []byte(`{}`)}} {
 		header, _ := encode(preface, kindHeader, q)
 		f.Add(append(header, "D\x00\x00\x00\x05helloT\x00\x00\x00\x2a{\"bytes\":5,\"crc32c\":2591144780}"...))
 	}
 	f.Fuzz(func(t *testing.T, said []byte) {
 		s := testServer(t)
-		delete(s.Handlers, "make") // may answer with as much as it is asked for
-		delete(s.Handlers, "breaks")
+		for _, name := range []string{"make", "breaks", "long", "wait"} { // may take as long as they are asked for
+			delete(s.Handlers, name)
+		}
 		rw := &readOnly{bytes.NewReader(said)}
 		_ = s.ServeConn(t.Context(), rw)
 	})
