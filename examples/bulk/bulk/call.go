@@ -42,13 +42,14 @@ type Conn struct {
 	begun  bool          // the preface was sent; owned by who has the turn
 	turn   chan struct{} // holds one token while nobody calls
 
-	mu     sync.Mutex
-	broken error
+	broken chan struct{} // closed once err is set
+	once   sync.Once
+	err    error // why no call can be made any more; readable after broken
 }
 
 // NewConn makes calls through a conn, which is the Conn's to close from now on.
 func NewConn(rw io.ReadWriteCloser) *Conn {
-	c := &Conn{w: newWire(rw), turn: make(chan struct{}, 1)}
+	c := &Conn{w: newWire(rw), turn: make(chan struct{}, 1), broken: make(chan struct{})}
 	c.turn <- struct{}{}
 	return c
 }
@@ -61,25 +62,24 @@ func (c *Conn) Close() error {
 
 // fail breaks the conn.
 func (c *Conn) fail(err error) {
-	c.mu.Lock()
-	if c.broken == nil {
-		c.broken = err
-	}
-	c.mu.Unlock()
+	c.once.Do(func() {
+		c.err = err
+		close(c.broken)
+	})
 	c.w.abort()
 }
 
 func (c *Conn) begin(ctx context.Context) (*Conn, error) {
 	select {
 	case <-c.turn:
+	case <-c.broken: // perhaps by a call whose body still waits for something
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for another call on this conn: %w", context.Cause(ctx))
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.broken != nil {
-		c.turn <- struct{}{}
-		return nil, fmt.Errorf("an earlier call broke the conn, make a new one: %w", c.broken)
+	select {
+	case <-c.broken:
+		return nil, fmt.Errorf("an earlier call broke the conn, make a new one: %w", c.err)
+	default:
 	}
 	return c, nil
 }

@@ -190,6 +190,36 @@ func TestBrokenConn(t *testing.T) {
 	}
 }
 
+// A body that waits for something keeps nobody from learning that the conn is broken.
+func TestBrokenConnWithABodyThatWaits(t *testing.T) {
+	near, _ := testServer(t).Dial(t.Context())
+	c := NewConn(near)
+	begun, more := make(chan struct{}), make(chan struct{})
+	ctx, cancel := cancelled(t)
+	failed := make(chan error, 1)
+	go func() {
+		_, _, err := do(ctx, c, "count", ask{}, readFunc(func([]byte) (int, error) { close(begun); <-more; return 0, io.EOF }))
+		failed <- err
+	}()
+	<-begun
+	waiting := make(chan error, 1)
+	go func() {
+		_, _, err := do(t.Context(), c, "echo", ask{}, nil)
+		waiting <- err
+	}()
+	cancel()
+	if err := <-failed; !errors.Is(err, errEnough) {
+		t.Error(err)
+	}
+	if err := <-waiting; !strings.Contains(fmt.Sprint(err), "an earlier call broke the conn") {
+		t.Error(err)
+	}
+	if _, _, err := do(t.Context(), c, "echo", ask{}, nil); !strings.Contains(fmt.Sprint(err), "an earlier call broke the conn") {
+		t.Error(err)
+	}
+	close(more)
+}
+
 // A body that never comes to an end by itself is closed when the answer is there.
 func TestTheAnswerIsThereFirst(t *testing.T) {
 	ways(t, func(t *testing.T, via Caller) {
