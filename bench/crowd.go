@@ -64,7 +64,7 @@ type weftCrowd struct {
 }
 
 func (t weftTransport) Crowd(ctx context.Context, n int) (crowd, error) {
-	if !t.relayed {
+	if !t.relayed || t.early {
 		return nil, nil // nodes that are not relays meet at one
 	}
 	s := t.newServer()

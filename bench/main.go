@@ -49,7 +49,7 @@ func main() {
 func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(progress)
-	o := options{budget: budget{idle: 100, crowd: 6}}
+	o := options{budget: budget{idle: 500, crowd: 6}}
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each transport is measured")
 	flags.Int64Var(&o.budget.bytes, "bytes", 1<<30, "end a transfer after this many bytes")
 	flags.DurationVar(&o.budget.time, "time", time.Second, "end a measurement after this time")

@@ -17,6 +17,7 @@ const (
 	pingSize     = 64
 	manyStreams  = 16
 	opens        = 100
+	idleBatch    = 50 // what fits into any listener's backlog
 	colds        = 5
 	maxPings     = 20_000
 	megabyte     = 1e6
@@ -370,15 +371,20 @@ func holdIdle(ctx context.Context, e *ends, n int) (u usage, err error) {
 	if err := e.begin(ctx, doHold, 0); err != nil {
 		return u, err
 	}
-	conns, err := dialAll(ctx, e, n)
-	defer closeAll(conns)
-	for _, c := range conns {
-		if err == nil {
-			_, err = c.Write([]byte{0}) // some exist for the peer from then on
+	var conns []net.Conn
+	defer func() { closeAll(conns) }()
+	for len(conns) < n && err == nil {
+		var some []net.Conn
+		some, err = dialAll(ctx, e, min(idleBatch, n-len(conns)))
+		conns = append(conns, some...)
+		for _, c := range some {
+			if err == nil {
+				_, err = c.Write([]byte{0}) // some exist for the peer from then on
+			}
 		}
-	}
-	if err == nil {
-		err = e.await(ctx, n)
+		if err == nil {
+			err = e.await(ctx, len(some))
+		}
 	}
 	if err == nil {
 		u, err = e.calm(ctx)

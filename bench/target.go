@@ -35,6 +35,7 @@ var targets = []target{
 	{what: "round trip of 64 bytes, median", m: rttP50, who: "weft", others: libp2pDirect, want: 0.85},
 	{what: "round trip of 64 bytes, 99th percentile", m: rttP99, who: "weft", others: libp2pDirect, want: 0.85},
 	{what: "open a stream, one byte echoed", m: openP50, who: "weft", others: libp2pDirect, want: 0.7},
+	{what: "open a stream, one byte echoed, without asking first", m: openP50, who: "weft-early", others: libp2pDirect, want: 0.7},
 	{what: "first dial of nodes that are up, direct", m: cold, who: "weft", others: libp2pDirect, want: 0.65},
 	{what: "first dial of nodes that are up, relayed", m: cold, who: "weft-relay", others: libp2pRelay, want: 0.45},
 	{what: "small requests over HTTP/2, 64 callers", m: requests, who: "weft", others: libp2pDirect, want: 1.05, atLeast: true},

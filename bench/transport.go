@@ -78,7 +78,9 @@ func transports() []Transport {
 			weftTransport{name: name + "-relay", layer: l, relayed: true},
 			weftTransport{name: name + "-udp", layer: l, relayed: true, udp: true})
 	}
-	return all
+	return append(all,
+		weftTransport{name: "weft-early", early: true},
+		weftTransport{name: "weft-early-relay", relayed: true, early: true})
 }
 
 // noAddr is the address of conns that have none; net/http needs one.

@@ -24,6 +24,7 @@ type weftTransport struct {
 	layer   stream.Layer // nil: native
 	relayed bool
 	udp     bool // needs relayed
+	early   bool // write before the peer has accepted a conn, as libp2p and QUIC do
 }
 
 func (t weftTransport) Name() string { return t.name }
@@ -37,7 +38,7 @@ func (t weftTransport) Serve(ctx context.Context) (Server, error) {
 }
 
 func (t weftTransport) Client(ctx context.Context, addr string) (Client, error) {
-	c := &weftClient{weftNodes: weftNodes{layer: t.layer, up: make(chan struct{}, 1)}, udp: t.udp}
+	c := &weftClient{weftNodes: weftNodes{layer: t.layer, up: make(chan struct{}, 1)}, dialer: overlay.Dialer{EarlyData: t.early}, udp: t.udp}
 	if _, err := fmt.Sscan(addr, &c.secret, &c.relay, &c.target); err != nil {
 		return nil, err
 	}
@@ -186,11 +187,12 @@ func (s *weftServer) Close() error {
 type weftClient struct {
 	weftNodes
 	target string
+	dialer overlay.Dialer
 	udp    bool
 }
 
 func (c *weftClient) Dial(ctx context.Context) (net.Conn, error) {
-	return c.nodes[0].Dial(ctx, c.target)
+	return c.dialer.Dial(ctx, c.nodes[0], c.target)
 }
 
 func (c *weftClient) Settle(ctx context.Context) error { return c.settle(ctx, c.udp) }
