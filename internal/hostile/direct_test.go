@@ -13,7 +13,8 @@ import (
 	"github.com/weftnet/weft/relay"
 )
 
-// works are also done to datagrams, whose heads nobody has sealed.
+// directWorks are what somebody on a direct path may do: what a relay may, and
+// something to the heads of datagrams, which nobody has sealed.
 var directWorks = func() map[string]func(*way, *frame.Frame) []*frame.Frame {
 	all := maps.Clone(works)
 	all["each with another head goes ahead of the right one"] = func(w *way, f *frame.Frame) []*frame.Frame {

@@ -21,6 +21,73 @@ func (w *world) invite(in overlay.Invite) (string, overlay.Invite) {
 	return token, made
 }
 
+// formers are nodes with one invite: one with a direct path to the victim, one
+// without, and one with code that does not care.
+type formers struct {
+	w         *world
+	victim, r *host
+	relayed   *host
+	pairs     []*pair // with the victim
+	mallory   *rogue
+	talk      *talk
+	ids       []identity.NodeID
+}
+
+// formers starts them.
+func (w *world) formers(victim, r *host, token string) *formers {
+	w.Helper()
+	cfg := overlay.Config{Invite: token}
+	former, relayed := w.node("former", cfg, r), w.node("relayed", cfg, r)
+	f := &formers{
+		w: w, victim: victim, r: r, relayed: relayed,
+		pairs:   []*pair{w.newPair(former, victim, share/4), w.newPair(relayed, victim, share/4)},
+		mallory: w.rogueWith("mallory", r, cfg),
+	}
+	f.talk = f.mallory.dial(victim.ID(), wire.Params{})
+	f.ids = []identity.NodeID{former.ID(), relayed.ID(), f.mallory.creds.Key().ID()}
+	return f
+}
+
+// known returns how many links and sessions they have with the victim and the relay.
+func (f *formers) known() (n int) {
+	for _, id := range f.ids {
+		for _, there := range []bool{talksTo(f.victim, id), talksTo(f.r, id), f.r.RelayHost().Switch.Port(id) != nil} {
+			if there {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// insist goes on as if nothing had ended, and checks that all has within a while.
+func (f *formers) insist(within time.Duration) {
+	for range 10 {
+		f.talk.say([]byte{wire.TypePing})
+		time.Sleep(within / 10)
+	}
+	if n := f.known(); n != 0 {
+		f.w.Errorf("%d links and sessions are left after %v", n, within)
+	}
+	for _, p := range f.pairs {
+		if _, err := p.talk.Read(make([]byte, 1)); err == nil {
+			f.w.Errorf("%s: a conn lives", p.name)
+		}
+	}
+	if f.talk.alive() && f.mallory.link.Up() {
+		f.w.Error("the rogue has its link and session")
+	}
+	ctx, cancel := context.WithTimeout(f.w.Context(), 5*time.Second)
+	defer cancel()
+	if c, err := f.relayed.Dial(ctx, f.victim.Key().String()+":7"); err == nil {
+		f.w.Errorf("a dial: %v", c.RemoteAddr())
+	}
+	time.Sleep(5 * time.Second)
+	if n := f.known(); n != 0 {
+		f.w.Errorf("%d links and sessions came back", n)
+	}
+}
+
 // Nodes whose invite has expired, or was revoked, had links, sessions and conns, over
 // the relay and direct ones, and one of them has code that does not care. A second
 // later they have none, and get none.
@@ -38,72 +105,36 @@ func TestMembershipsThatEndGoOn(t *testing.T) {
 				if revoked {
 					in.Expires = ends.Add(time.Hour)
 				}
-				token, invite := w.invite(in)
-				former := w.node("former", overlay.Config{Invite: token}, r)
-				relayed := w.node("relayed", overlay.Config{Invite: token}, r)
-				pairs := []*pair{w.newPair(former, victim, share/4), w.newPair(relayed, victim, share/4)}
-				m := w.rogueWith("mallory", r, overlay.Config{Invite: token})
-				talk := m.dial(victim.ID(), wire.Params{})
-				all := []identity.NodeID{former.ID(), relayed.ID(), m.creds.Key().ID()}
-				known := func() (n int) {
-					for _, id := range all {
-						if talksTo(victim, id) {
-							n++
-						}
-						if talksTo(r, id) {
-							n++
-						}
-						if r.RelayHost().Switch.Port(id) != nil {
-							n++
-						}
-					}
-					return n
-				}
+				token, in := w.invite(in)
+				f := w.formers(victim, r, token)
 				time.Sleep(time.Until(ends.Add(-10 * time.Second)))
-				talk.say([]byte{wire.TypePing})
-				if n := known(); n != 3*len(all) {
+				f.talk.say([]byte{wire.TypePing})
+				if n := f.known(); n != 3*len(f.ids) {
 					w.Fatalf("before the end there are %d links and sessions", n)
 				}
 				b.withstand(assault{
 					play: func(ctx context.Context) {
 						time.Sleep(time.Until(ends))
 						if revoked {
-							text, _, err := overlay.NewRevocation("", secret, overlay.Revocation{Invite: invite.ID})
-							if err == nil {
-								err = b[0].from.Revoke(ctx, text)
-							}
-							if err != nil {
-								w.Error(err)
-							}
+							w.revoke(ctx, b[0].from, overlay.Revocation{Invite: in.ID})
 						}
-						for range 10 { // it goes on
-							talk.say([]byte{wire.TypePing})
-							time.Sleep(within / 10)
-						}
-						if n := known(); n != 0 {
-							w.Errorf("%d links and sessions are left after %v", n, within)
-						}
-						for _, p := range pairs {
-							if _, err := p.talk.Read(make([]byte, 1)); err == nil {
-								w.Errorf("%s: a conn lives", p.name)
-							}
-						}
-						if talk.alive() && m.link.Up() {
-							w.Error("the rogue has its link and session")
-						}
-						ctx, cancel := context.WithTimeout(w.Context(), 5*time.Second)
-						defer cancel()
-						if c, err := relayed.Dial(ctx, victim.Key().String()+":7"); err == nil {
-							w.Errorf("a dial: %v", c.RemoteAddr())
-						}
-						time.Sleep(5 * time.Second)
-						if n := known(); n != 0 {
-							w.Errorf("%d links and sessions came back", n)
-						}
+						f.insist(within)
 					},
 					may: []cost{{"the nodes' own attempts", 3, perNode + perLink + perSimulatedConn}},
 				})
 			})
 		})
+	}
+}
+
+// revoke has a node tell its relays of a revocation.
+func (w *world) revoke(ctx context.Context, by *host, r overlay.Revocation) {
+	w.Helper()
+	text, _, err := overlay.NewRevocation("", secret, r)
+	if err == nil {
+		err = by.Revoke(ctx, text)
+	}
+	if err != nil {
+		w.Error(err)
 	}
 }

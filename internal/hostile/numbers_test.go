@@ -57,34 +57,40 @@ func TestPacketNumbersAreUsedUp(t *testing.T) {
 				if now := victim.RelayHost().Endpoint.Session(old.from.ID()); now == nil || now == here {
 					w.Error("there is no other session")
 				}
-
-				m := w.rogue("mallory", r)
-				t := m.dial(victim.ID(), wire.Params{})
-				t.say([]byte{wire.TypePing})
-				time.Sleep(10 * latency)
-				theirs := victim.RelayHost().Endpoint.Session(m.creds.Key().ID())
-				const far = wire.MaxVarint - 10_000
-				theirs.Age(far)
-				t.age(far)
-				for _, next := range []uint64{wire.MaxVarint - 8000, wire.MaxVarint - 1, wire.MaxVarint} {
-					t.number(next)
-					t.say([]byte{wire.TypePing, wire.TypeImmediateAck})
-					time.Sleep(4 * latency)
-				}
-				for n := range uint32(100) { // from zero: nobody has a key for that
-					t.send(append(wire.AppendShort(nil, wire.Header{Space: wire.SpaceApp, Dst: t.remote, Number: n}), make([]byte, 40)...))
-				}
-				time.Sleep(10 * latency)
-				if st := theirs.Stats(); st.PacketsDropped < 100 {
-					w.Errorf("%d packets were dropped", st.PacketsDropped)
-				}
-				if !t.alive() && t.why.Value != session.CodeInternal {
-					w.Errorf("the member's session has ended: %#x %s", t.why.Value, t.why.Data)
-				}
+				w.goBeyondNumbers(victim, r)
 			},
 			may: []cost{{"the attacker's own node", 1, perNode + perLink + perSimulatedConn}},
 		})
 	})
+}
+
+// goBeyondNumbers has a member send the largest number there is to a host, and go on
+// from zero.
+func (w *world) goBeyondNumbers(victim, r *host) {
+	w.Helper()
+	m := w.rogue("mallory", r)
+	t := m.dial(victim.ID(), wire.Params{})
+	t.say([]byte{wire.TypePing})
+	time.Sleep(10 * latency)
+	theirs := victim.RelayHost().Endpoint.Session(m.creds.Key().ID())
+	const far = wire.MaxVarint - 10_000
+	theirs.Age(far)
+	t.age(far)
+	for _, next := range []uint64{wire.MaxVarint - 8000, wire.MaxVarint - 1, wire.MaxVarint} {
+		t.number(next)
+		t.say([]byte{wire.TypePing, wire.TypeImmediateAck})
+		time.Sleep(4 * latency)
+	}
+	for n := range uint32(100) { // from zero: nobody has a key for that
+		t.send(append(wire.AppendShort(nil, wire.Header{Space: wire.SpaceApp, Dst: t.remote, Number: n}), make([]byte, 40)...))
+	}
+	time.Sleep(10 * latency)
+	if st := theirs.Stats(); st.PacketsDropped < 100 {
+		w.Errorf("%d packets were dropped", st.PacketsDropped)
+	}
+	if !t.alive() && t.why.Value != session.CodeInternal {
+		w.Errorf("the member's session has ended: %#x %s", t.why.Value, t.why.Data)
+	}
 }
 
 // age makes the rogue's side of a session older by so many packets.
