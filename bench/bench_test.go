@@ -115,7 +115,7 @@ func TestFilesHaveTablesAndPlots(t *testing.T) {
 			t.Errorf("document lacks %q:\n%s", want, doc)
 		}
 	}
-	for _, name := range []string{"bench-one-process.svg", "bench-two-processes.svg"} {
+	for _, name := range []string{"pictures/bench-one-process.svg", "pictures/bench-two-processes.svg"} {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags.DurationVar(&o.budget.time, "time", time.Second, "end a measurement after this time")
 	flags.BoolVar(&o.processes, "processes", false, "run the server's side, and the relay, in a process of its own")
 	both := flags.Bool("both", false, "measure both in one process and in two")
-	dir := flags.String("out", "", "also write bench.md and a plot for each form into this folder")
+	dir := flags.String("out", "", "also write bench.md, and pictures/bench-*.svg, into this folder")
 	far := flags.Bool("far", false, "measure weft's layers over a simulated path of 100 Mbit/s and 50 ms, without and with loss")
 	only := flags.String("transports", "", "comma-separated names, or beginnings of names that end in *; empty measures all")
 	asJSON := flags.Bool("json", false, "write JSON instead of a table")

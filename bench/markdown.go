@@ -17,13 +17,16 @@ type form struct {
 	rows []row
 }
 
-// plotName is the file of a form's plot, beside the document.
+// plotName is the file of a form's plot, as seen from the document.
 func (f form) plotName() string {
-	return "bench-" + strings.ReplaceAll(f.name, " ", "-") + ".svg"
+	return "pictures/bench-" + strings.ReplaceAll(f.name, " ", "-") + ".svg"
 }
 
 // writeFiles writes bench.md, and a plot for each form, into a folder.
 func writeFiles(dir string, forms []form, o options) error {
+	if err := os.MkdirAll(filepath.Join(dir, "pictures"), 0o755); err != nil { //nolint:gosec // everybody may look
+		return err
+	}
 	var doc strings.Builder
 	writeMarkdown(&doc, forms, o, time.Now())
 	if err := os.WriteFile(filepath.Join(dir, "bench.md"), []byte(doc.String()), 0o644); err != nil { //nolint:gosec // a document that everybody may read
@@ -43,8 +46,8 @@ func writeFiles(dir string, forms []form, o options) error {
 func writeMarkdown(w io.Writer, forms []form, o options, now time.Time) {
 	fmt.Fprintf(w, `# Benchmark
 
-Written by `+"`make bench`"+` on %s: %s, %s/%s, %d CPUs. Everything runs on loopback. The transports took turns in %d rounds; the tables show medians, and
-medians of the ratios within a round. Processor time and memory are those of both ends and of what is between them. %s.
+Written by `+"`make bench`"+` on %s: %s, %s/%s, %d CPUs. Everything runs on loopback. The transports took turns, %d times each; the tables show medians,
+and medians of the ratios within a round. Processor time and memory are those of both ends and of what is between them. %s.
 
 `, now.UTC().Format(time.DateOnly), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, versions())
 	fmt.Fprint(w, "| column | unit | is |\n|---|---|---|\n")
