@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 
 	"github.com/sirupsen/logrus"
@@ -15,71 +17,84 @@ import (
 	"github.com/weftnet/weft/relay"
 )
 
-const demoNodes = 5
+const (
+	demoNodes = 5
+	demoPort  = 8081 // of the first; the others have the next ones
+)
 
-// demo is a relay and five nodes of a new store in one process, on ports 8081 to 8085
-// of loopback. What it stores is gone afterwards.
-func demo(ctx context.Context) error {
+// demo is a relay and five nodes of a new store in one process, on loopback, from a port on
+// or, if that is 0, on any ports. What it stores is gone afterwards.
+func demo(ctx context.Context, port int, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "kvstore-demo-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	cfg := overlay.Config{Secret: overlay.NewSecret(), NoLAN: true}
-	host, err := overlay.New(cfg)
-	if err != nil {
-		return err
-	}
-	defer host.Close()
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	server := &relay.Server{Host: host}
-	cfg.Relays = []string{ln.Addr().String()}
-
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var wg sync.WaitGroup
-	errs := make([]error, demoNodes+1)
-	wg.Go(func() {
-		if err := server.Serve(ln); !errors.Is(err, relay.ErrServerClosed) {
-			errs[demoNodes] = err
+	var users [demoNodes]net.Listener
+	for i := range users {
+		at := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		if port > 0 {
+			port++
 		}
-	})
-	for i := range demoNodes {
-		wg.Go(func() {
-			errs[i] = demoNode(ctx, cfg, i+1, dir)
-			if errs[i] != nil {
-				stop()
-			}
-		})
+		if users[i], err = new(net.ListenConfig).Listen(ctx, "tcp", at); err != nil {
+			return err
+		}
+		defer users[i].Close()
 	}
-	fmt.Printf("A store of %d nodes. Try:\n"+
-		"  curl -X PUT -d world http://127.0.0.1:8081/v1/keys/hello\n"+
-		"  curl http://127.0.0.1:8085/v1/keys/hello\n"+
-		"  curl http://127.0.0.1:8083/v1/keys/hello/host\n"+
-		"  curl -X POST http://127.0.0.1:8082/v1/leave\n", demoNodes)
-	<-ctx.Done()
-	errs = append(errs, server.Close())
+	cfg := overlay.Config{Secret: overlay.NewSecret(), NoLAN: true}
+	stopRelay, err := demoRelay(ctx, &cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "A store of %d nodes. Try:\n"+
+		"  curl -X PUT -d world http://%v/v1/keys/hello\n"+
+		"  curl http://%v/v1/keys/hello\n"+
+		"  curl http://%v/v1/keys/hello/host\n"+
+		"  curl -X POST http://%v/v1/leave\n", demoNodes, users[0].Addr(), users[4].Addr(), users[2].Addr(), users[1].Addr())
+	log := logrus.New()
+	log.SetOutput(out)
+	var wg sync.WaitGroup
+	var errs [demoNodes]error
+	for i, ln := range users {
+		wg.Go(func() { errs[i] = demoNode(ctx, cfg, i+1, ln, dir, log) })
+	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs[:], stopRelay())...)
 }
 
-func demoNode(ctx context.Context, cfg overlay.Config, i int, dir string) error {
-	s := settings{data: filepath.Join(dir, fmt.Sprint(i)), Quorums: defaultQuorums}
+// demoRelay starts a relay, and adds it to the config of nodes.
+func demoRelay(ctx context.Context, cfg *overlay.Config) (stop func() error, err error) {
+	host, err := overlay.New(*cfg)
+	if err != nil {
+		return nil, err
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, errors.Join(err, host.Close())
+	}
+	cfg.Relays = []string{ln.Addr().String()}
+	server := &relay.Server{Host: host}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ln) }()
+	return func() error {
+		err := server.Close()
+		if e := <-served; !errors.Is(e, relay.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+		return errors.Join(err, host.Close())
+	}, nil
+}
+
+func demoNode(ctx context.Context, cfg overlay.Config, i int, users net.Listener, dir string, log logrus.FieldLogger) error {
+	s := settings{data: filepath.Join(dir, strconv.Itoa(i)), Quorums: defaultQuorums, patience: patience}
 	if i > 1 {
 		s.join = []string{"kv-1"}
 	}
-	cfg.Name = fmt.Sprintf("kv-%d", i)
+	cfg.Name = fmt.Sprint("kv-", i)
 	node, err := overlay.New(cfg)
 	if err != nil {
 		return err
 	}
 	defer node.Close()
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", 8080+i))
-	if err != nil {
-		return err
-	}
-	return runNode(ctx, node, ln, s, logrus.StandardLogger())
+	return runNode(ctx, node, users, s, log)
 }

@@ -71,7 +71,7 @@ func parse(args []string) (settings, error) {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 1 && args[0] == "demo" {
-		return demo(ctx)
+		return demo(ctx, demoPort, os.Stdout)
 	}
 	s, err := parse(args)
 	if err != nil {

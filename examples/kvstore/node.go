@@ -177,7 +177,7 @@ func (n *Node) entered() {
 // Exchange tells later views.
 func (n *Node) Exchange(_ context.Context, req *kvv1.ExchangeRequest) (*kvv1.ExchangeResponse, error) {
 	s := n.disk.current()
-	resp := &kvv1.ExchangeResponse{Epoch: s.view.Epoch}
+	resp := &kvv1.ExchangeResponse{Epoch: s.view.Epoch, Leaving: n.leaving.Load()}
 	if s.ready() {
 		resp.Ready = s.view.Epoch
 	}

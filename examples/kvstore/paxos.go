@@ -218,6 +218,8 @@ func (n *Node) Admit(ctx context.Context, req *kvv1.AdmitRequest) (*kvv1.AdmitRe
 		switch {
 		case former == m && is:
 			return View{}, false, nil
+		case n.gone(ctx, m.Node):
+			return View{}, false, notYet("node %v does not answer, or is leaving", m.Node)
 		case is:
 			return v.replacing(former, m), true, nil
 		case len(v.Members) == maxMembers:
@@ -226,4 +228,11 @@ func (n *Node) Admit(ctx context.Context, req *kvv1.AdmitRequest) (*kvv1.AdmitRe
 		return v.with(m), true, nil
 	})
 	return &kvv1.AdmitResponse{}, err
+}
+
+// gone reports whether a node that is to be admitted is not there any more: what it asked for may
+// arrive late.
+func (n *Node) gone(ctx context.Context, node overlay.NodeID) bool {
+	resp, err := n.exchange(ctx, node)
+	return err != nil || resp.GetLeaving()
 }

@@ -248,7 +248,7 @@ func (n *Node) remove(m Member) {
 	ctx, cancel := context.WithTimeout(n.ctx, joinTimeout)
 	defer cancel()
 	err := n.change(ctx, func(v View) (View, bool, error) {
-		if now, is := v.member(m.Node); !is || now != m || len(v.Members) <= max(v.Replicas, minMembers) {
+		if now, is := v.member(m.Node); !is || now != m || len(v.Members) <= minMembers {
 			return View{}, false, nil
 		}
 		return v.without(m), true, nil

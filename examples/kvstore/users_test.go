@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -176,7 +177,8 @@ func TestWhoIsGoneIsNamed(t *testing.T) {
 	c.wants("GET", "/v1/keys/hello", "", 200, "two of three")
 	c.stop()
 	<-c.done
-	a.wants("PUT", "/v1/keys/hello", "one of three", 503, "2 of 3 nodes have to answer, but: node "+b.node.ID().String())
+	a.wants("PUT", "/v1/keys/hello", "one of three", 503, "2 of 3 nodes have to answer, but: ")
+	a.wants("GET", "/v1/keys/hello", "", 503, "node "+b.node.ID().String())
 	a.wants("GET", "/v1/keys/hello", "", 503, "node "+c.node.ID().String())
 }
 
@@ -206,6 +208,37 @@ type answer struct {
 func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) Write(p []byte) (int, error) { return len(p), nil }
 func (a *answer) WriteHeader(status int)      { a.status = status }
+
+// TestDemo does what the demo says.
+func TestDemo(t *testing.T) {
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	ctx, stop := context.WithCancel(testnet.Context(t))
+	reader, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- demo(ctx, 0, out) }()
+	lines := bufio.NewScanner(reader)
+	var urls []string
+	for len(urls) < 4 && lines.Scan() {
+		if _, url, ok := strings.Cut(lines.Text(), "http://"); ok {
+			urls = append(urls, "http://"+url)
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, reader) }() // the log
+	first := &realNode{t: t, url: strings.TrimSuffix(urls[0], "/v1/keys/hello")}
+	first.waitMembers(demoNodes)
+	for i, try := range []struct {
+		method, body, answer string
+		status               int
+	}{{"PUT", "world", "", 204}, {"GET", "", "world", 200}, {"GET", "", `"replicas":["`, 200}, {"POST", "", "", 204}} {
+		(&realNode{t: t, url: urls[i]}).wants(try.method, "", try.body, try.status, try.answer)
+	}
+	first.waitMembers(demoNodes - 1)
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	_ = out.Close()
+}
 
 func TestFlags(t *testing.T) {
 	for args, want := range map[string]string{

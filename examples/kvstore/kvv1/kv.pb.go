@@ -1191,8 +1191,9 @@ func (x *ExchangeRequest) GetEpoch() uint64 {
 type ExchangeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Ready         uint64                 `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"` // the same if the callee is a member that serves all that is its
-	Views         []*View                `protobuf:"bytes,3,rep,name=views,proto3" json:"views,omitempty"`  // after the caller's epoch; the latest alone for who is in none
+	Ready         uint64                 `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"`     // the same if the callee is a member that serves all that is its
+	Views         []*View                `protobuf:"bytes,3,rep,name=views,proto3" json:"views,omitempty"`      // after the caller's epoch; the latest alone for who is in none
+	Leaving       bool                   `protobuf:"varint,4,opt,name=leaving,proto3" json:"leaving,omitempty"` // for good
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1246,6 +1247,13 @@ func (x *ExchangeResponse) GetViews() []*View {
 		return x.Views
 	}
 	return nil
+}
+
+func (x *ExchangeResponse) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
 }
 
 type LearnRequest struct {
@@ -2320,11 +2328,12 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05found\x18\x02 \x01(\bR\x05found\"=\n" +
 	"\x0fExchangeRequest\x12\x14\n" +
 	"\x05store\x18\x01 \x01(\x06R\x05store\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"a\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"{\n" +
 	"\x10ExchangeResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05ready\x18\x02 \x01(\x04R\x05ready\x12!\n" +
-	"\x05views\x18\x03 \x03(\v2\v.kv.v1.ViewR\x05views\"1\n" +
+	"\x05views\x18\x03 \x03(\v2\v.kv.v1.ViewR\x05views\x12\x18\n" +
+	"\aleaving\x18\x04 \x01(\bR\aleaving\"1\n" +
 	"\fLearnRequest\x12!\n" +
 	"\x05views\x18\x01 \x03(\v2\v.kv.v1.ViewR\x05views\"\x0f\n" +
 	"\rLearnResponse\"5\n" +
