@@ -24,9 +24,8 @@ type result struct {
 	rate     []float64       // calls a second, by callers
 	cpu      []time.Duration // of the process for each call, both ends, by callers
 	p50      time.Duration   // with one caller
-	beside50 time.Duration
-	beside99 time.Duration // of small calls beside large ones
-	bigRate  float64       // MB/s meanwhile
+	beside99 time.Duration   // of small calls beside large ones
+	bigRate  float64         // MB/s meanwhile
 }
 
 // bench measures all targets in turn, several times, and prints medians.
@@ -46,39 +45,53 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer p.Close()
+	all := targets(p)
 	results := make(map[string][]result)
 	for range *rounds {
-		for _, t := range targets(p) {
-			r, err := measureTarget(ctx, t, *span)
-			if err != nil {
-				return fmt.Errorf("%s: %w", t.name, err)
-			}
-			results[t.name] = append(results[t.name], r)
+		rs, err := round(ctx, all, *span)
+		if err != nil {
+			return err
+		}
+		for i, r := range rs {
+			results[all[i].name] = append(results[all[i].name], r)
 		}
 	}
 	return report(out, results)
 }
 
-// measureTarget takes one round.
-func measureTarget(ctx context.Context, t target, span time.Duration) (r result, err error) {
-	call, stop, err := t.start(ctx)
-	if err != nil {
-		return r, err
+// round measures each figure of all targets one right after the other, so that a busy moment of the machine hits all of
+// them.
+func round(ctx context.Context, all []target, span time.Duration) (rs []result, err error) {
+	client := make([]calls, len(all))
+	rs = make([]result, len(all))
+	for i, t := range all {
+		var stop func()
+		if client[i], stop, err = t.start(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.name, err)
+		}
+		defer stop()
 	}
-	defer stop()
 	for _, n := range callers {
-		before := cpuTime()
-		rate, took, err := load(ctx, call.echo, n, payloadSize, span)
-		if err != nil {
-			return r, err
-		}
-		r.rate = append(r.rate, rate)
-		r.cpu = append(r.cpu, (cpuTime()-before)/time.Duration(len(took)))
-		if n == 1 {
-			r.p50 = took[len(took)/2]
+		for i, t := range all {
+			before := cpuTime()
+			rate, took, err := load(ctx, client[i].echo, n, payloadSize, span)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", t.name, err)
+			}
+			r := &rs[i]
+			r.rate = append(r.rate, rate)
+			r.cpu = append(r.cpu, (cpuTime()-before)/time.Duration(len(took)))
+			if n == 1 {
+				r.p50 = took[len(took)/2]
+			}
 		}
 	}
-	return r, r.beside(ctx, call, span)
+	for i, t := range all {
+		if err := rs[i].beside(ctx, client[i], span); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
+	return rs, nil
 }
 
 // beside measures small calls while others carry large payloads.
@@ -93,7 +106,7 @@ func (r *result) beside(ctx context.Context, call calls, span time.Duration) err
 	})
 	_, took, err := load(ctx, call.echo, 1, smallSize, span)
 	if err == nil {
-		r.beside50, r.beside99 = took[len(took)/2], took[len(took)*99/100]
+		r.beside99 = took[len(took)*99/100]
 	}
 	return err
 }

@@ -42,7 +42,7 @@ type Config struct {
 	MaxStreams int
 	// MaxPeers is how many peers the grid knows at a time; others are refused. Zero: 1024.
 	MaxPeers int
-	// PingInterval is the silence after which a peer is pinged; after four of them it counts as gone.
+	// PingInterval is the silence after which a peer is pinged; after three to four of them it counts as gone.
 	// Zero: 5 s.
 	PingInterval time.Duration
 	// OnState is told of sessions that begin (nil) and end (why). ErrRestarted is told before a session
@@ -56,7 +56,7 @@ type Config struct {
 const maxHellos = 1024
 
 // deadAfter is how many pings remain unanswered until a peer counts as gone.
-const deadAfter = 3
+const deadAfter = 2
 
 // OnNode is the config of a grid on a port of an overlay node.
 func OnNode(node *overlay.Node, port uint16) (Config, error) {
