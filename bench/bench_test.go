@@ -213,7 +213,7 @@ func TestJSONNamesUnits(t *testing.T) {
 }
 
 func TestBadArgumentsAreRefused(t *testing.T) {
-	for _, args := range [][]string{{"-rounds", "0"}, {"-bytes", "1"}, {"-time", "0s"}, {"-transports", "pigeon"}, {"-nonsense"}} {
+	for _, args := range [][]string{{"-rounds", "0"}, {"-bytes", "1"}, {"-time", "0s"}, {"-transports", "pigeon"}, {"-nonsense"}, {"-far", "-both"}} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%v: no error", args)
 		}

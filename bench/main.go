@@ -67,7 +67,10 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	}
 	all := transports()
 	if *far {
-		all = farTransports()
+		if *both || o.processes || *dir != "" {
+			return errors.New("-far is for one process and the table on the terminal")
+		}
+		all, o.budget.idle = farTransports(), idleBatch // each takes a round trip
 	}
 	forms, err := measureForms(ctx, all, *only, *both, o, progress)
 	if err != nil && len(forms) == 0 {

@@ -51,13 +51,23 @@ func writeTable(w io.Writer, rows []row) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	tw = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(tw, "\nweft\tof\ttarget\treached\tmet\n")
+	return writeTargets(w, rows)
+}
+
+// writeTargets prints the targets of which something was measured.
+func writeTargets(w io.Writer, rows []row) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	headed := false
 	for _, t := range targets {
 		v := judge(t, rows)
-		if v.met != "-" {
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", t.what, t.who, v.target, v.reached, v.met)
+		if v.met == "-" {
+			continue
 		}
+		if !headed {
+			fmt.Fprint(tw, "\nweft\tof\ttarget\treached\tmet\n")
+			headed = true
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", t.what, t.who, v.target, v.reached, v.met)
 	}
 	return tw.Flush()
 }
