@@ -31,7 +31,7 @@ func TestServeAndCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`grid: handler 1: "hello", <nil>`, `grid: handler 3: "hello", <nil>`, "grid: not allowed: secret: wrong token", "no handler 4711",
+		`grid: handler 1: "hello", <nil>`, `grid: handler 3: "hello", <nil>`, "grid: not allowed: secret: wrong token", "unknown handler: 4711",
 		"the stream says 0\n", "the stream says 2\n", `connect: "hello", <nil>`, "permission_denied: wrong token",
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -95,6 +95,7 @@ func (e *DisconnectedError) Is(target error) bool { return target == ErrDisconne
 func (e *DisconnectedError) Unwrap() error { return e.Cause }
 
 var (
+	errEnded    = errors.New("the peer has ended the session")
 	errReplaced = errors.New("the peer has lost the session and made another")
 	errSilent   = errors.New("the peer does not answer pings")
 	errUnread   = errors.New("the peer does not read what it is sent")

@@ -59,8 +59,8 @@ func TestErrors(t *testing.T) {
 			text   string
 			remote bool
 		}{
-			{"unknown", Request{Handler: 4711}, ErrUnknownHandler, "no handler 4711", true},
-			{"a stream's", Request{Handler: pipe}, ErrUnknownHandler, "no handler", true},
+			{"unknown", Request{Handler: 4711}, ErrUnknownHandler, "unknown handler: 4711", true},
+			{"a stream's", Request{Handler: pipe}, ErrUnknownHandler, "unknown handler", true},
 			{"its own", Request{Handler: fail}, nil, "no such volume", true},
 			{"panic", Request{Handler: panics}, ErrPanic, "panics", true},
 			{"no token", Request{Handler: secret}, ErrNotAllowed, "secret: wrong token", true},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,9 @@ func (s *session) run() {
 			s.heard.Store(true)
 			err = s.dispatch(&f)
 		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = errEnded
 	}
 	s.fail(err)
 	s.finish()
@@ -217,7 +221,7 @@ func (s *session) request(f *frame) error {
 	}
 	h := s.g.handlers[HandlerID(f.n)]
 	if f.n > 0xffff || h == nil || (h.call == nil) == (f.kind == kindCall) {
-		s.refuse(f.id, codeUnknown, fmt.Sprintf("no handler %d for that", f.n))
+		s.refuse(f.id, codeUnknown, fmt.Sprintf("%v: %d is none for that", ErrUnknownHandler, f.n))
 		return nil
 	}
 	in := newInbound(s, f, h)
