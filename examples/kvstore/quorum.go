@@ -243,10 +243,12 @@ func (p *poll[T]) wait(ctx context.Context, need int) (got []T, err error) {
 	slow := time.NewTimer(hedgeAfter)
 	defer slow.Stop()
 	missing := &missingError{need: need, of: len(p.asked)}
+	var answered []Member
 	var other []overlay.NodeID // who is in another view
 	for len(p.asked)-len(missing.why) >= need {
 		select {
 		case a := <-p.answers:
+			answered = append(answered, a.from)
 			if a.err == nil {
 				if got = append(got, a.value); len(got) == need {
 					return got, nil
@@ -263,7 +265,11 @@ func (p *poll[T]) wait(ctx context.Context, need int) (got []T, err error) {
 				p.start()
 			}
 		case <-ctx.Done():
-			missing.why = append(missing.why, context.Cause(ctx))
+			for _, m := range p.asked {
+				if !slices.Contains(answered, m) {
+					missing.why = append(missing.why, fmt.Errorf("node %v: no answer in time: %w", m.Node, context.Cause(ctx)))
+				}
+			}
 			return nil, missing
 		}
 	}
