@@ -28,6 +28,7 @@ type lab struct {
 	*overlaytest.Lab
 	t       *testing.T
 	dir     string
+	http2   bool
 	log     *logrus.Logger
 	hosts   []string
 	members map[string]*labMember // those that run
@@ -43,37 +44,43 @@ func inLab(t *testing.T, seed uint64, hosts int, test func(l *lab)) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		l := &lab{
-			Lab: overlaytest.New(t, overlaytest.Config{
-				Seed: seed, Link: overlaytest.Impairment{Latency: 5 * time.Millisecond, Jitter: 5 * time.Millisecond},
-			}),
-			t: t, dir: dir, log: logrus.New(), members: make(map[string]*labMember),
-		}
-		l.log.SetOutput(io.Discard)
-		l.Relay("relay")
-		for i := range hosts {
-			host := fmt.Sprint("kv-", i)
-			l.hosts = append(l.hosts, host)
-			l.run(host, l.Node(host, overlay.Config{}))
-		}
-		t.Cleanup(func() {
-			for _, host := range l.hosts {
-				l.kill(host)
-			}
-		})
+		l := &lab{t: t, dir: dir}
+		l.start(seed, hosts)
 		test(l)
+	})
+}
+
+// start starts hosts that run until the test ends.
+func (l *lab) start(seed uint64, hosts int) {
+	l.Lab = overlaytest.New(l.t, overlaytest.Config{
+		Seed: seed, Link: overlaytest.Impairment{Latency: 5 * time.Millisecond, Jitter: 5 * time.Millisecond},
+	})
+	l.log, l.members = logrus.New(), make(map[string]*labMember)
+	l.log.SetOutput(io.Discard)
+	l.Relay("relay")
+	for i := range hosts {
+		host := fmt.Sprint("kv-", i)
+		l.hosts = append(l.hosts, host)
+		l.run(host, l.Node(host, overlay.Config{}))
+	}
+	l.t.Cleanup(func() {
+		for _, host := range l.hosts {
+			l.kill(host)
+		}
 	})
 }
 
 // run starts a member on a node.
 func (l *lab) run(host string, node *overlay.Node) {
 	l.t.Helper()
-	transport := node.HTTPTransport()
-	transport.Protocols = new(http.Protocols)
-	transport.Protocols.SetHTTP1(true)
-	transport.MaxIdleConnsPerHost = 16
+	peer, transport := dialler(node)
+	if !l.http2 {
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetHTTP1(true)
+		transport.MaxIdleConnsPerHost = 16
+	}
 	cfg := Config{
-		ID: node.ID(), Dir: filepath.Join(l.dir, host), Peer: diallerOver(transport), Log: l.log,
+		ID: node.ID(), Dir: filepath.Join(l.dir, host), Peer: peer, Log: l.log,
 		Bolt: bolt.Options{NoSync: true, NoFreelistSync: true},
 	}
 	if host != l.hosts[0] {
@@ -225,4 +232,32 @@ func (l *lab) fault(random *rand.Rand) (undo func()) {
 		l.Kill("relay")
 		return func() { l.Restart("relay") }
 	}
+}
+
+// TestHTTP2WhenAHostIsCut is in real time, for HTTP/2: nobody tells the others that a host is
+// cut off. They do not wait for it, and when it is back it has what it missed.
+func TestHTTP2WhenAHostIsCut(t *testing.T) {
+	l := &lab{t: t, dir: t.TempDir(), http2: true}
+	l.start(1, 3)
+	l.settle()
+	write := func(host, value string) {
+		t.Helper()
+		if err := l.do(host, 0, operation{"put", "key", value}); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, cut := range l.hosts {
+		write(cut, "before "+cut)
+		l.Cut(cut)
+		for _, host := range l.hosts {
+			if host != cut {
+				write(host, "without "+cut)
+			}
+		}
+		l.Heal(cut)
+		if err := l.do(cut, 0, operation{kind: "get", key: "key"}); err != nil {
+			t.Error(err)
+		}
+	}
+	l.history.check(t)
 }
