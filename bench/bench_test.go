@@ -16,7 +16,7 @@ import (
 )
 
 // small keeps a whole run of the transports below a second or two.
-var small = []string{"-rounds", "1", "-bytes", "2097152", "-time", "30ms", "-transports", "tcp,tls,weft"}
+var small = []string{"-rounds", "1", "-bytes", "2097152", "-time", "30ms", "-idle", "20", "-transports", "tcp,tls,weft"}
 
 // tiny is enough to fill every column.
 var tiny = budget{bytes: 2 << 20, time: 20 * time.Millisecond, idle: 10, crowd: 2}
@@ -213,7 +213,7 @@ func TestJSONNamesUnits(t *testing.T) {
 }
 
 func TestBadArgumentsAreRefused(t *testing.T) {
-	for _, args := range [][]string{{"-rounds", "0"}, {"-bytes", "1"}, {"-time", "0s"}, {"-transports", "pigeon"}, {"-nonsense"}, {"-far", "-both"}} {
+	for _, args := range [][]string{{"-rounds", "0"}, {"-bytes", "1"}, {"-time", "0s"}, {"-idle", "0"}, {"-transports", "pigeon"}, {"-nonsense"}, {"-far", "-both"}} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%v: no error", args)
 		}

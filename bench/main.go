@@ -12,7 +12,7 @@
 // takes two minutes of processor time to build and needs a control server that is made
 // for its own tests. (The newest versions of both want a newer Go than weft.)
 //
-//	go run . [-rounds 3] [-bytes N] [-time D] [-transports tcp,weft*] [-processes|-both] [-far] [-out DIR] [-json]
+//	go run . [-rounds 3] [-bytes N] [-time D] [-idle N] [-transports tcp,weft*] [-processes|-both] [-far] [-out DIR] [-json]
 package main
 
 import (
@@ -49,10 +49,11 @@ func main() {
 func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(progress)
-	o := options{budget: budget{idle: 500, crowd: 6}}
+	o := options{budget: budget{crowd: 6}}
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each transport is measured")
 	flags.Int64Var(&o.budget.bytes, "bytes", 1<<30, "end a transfer after this many bytes")
 	flags.DurationVar(&o.budget.time, "time", time.Second, "end a measurement after this time")
+	flags.IntVar(&o.budget.idle, "idle", 500, "how many streams are open to measure what an idle one takes")
 	flags.BoolVar(&o.processes, "processes", false, "run the server's side, and the relay, in a process of its own")
 	both := flags.Bool("both", false, "measure both in one process and in two")
 	dir := flags.String("out", "", "also write bench.md, and pictures/bench-*.svg, into this folder")
@@ -62,8 +63,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if o.rounds < 1 || o.budget.bytes < manyStreams*writeSize || o.budget.time <= 0 {
-		return fmt.Errorf("-rounds must be at least 1, -bytes at least %d and -time positive", manyStreams*writeSize)
+	if o.rounds < 1 || o.budget.idle < 1 || o.budget.bytes < manyStreams*writeSize || o.budget.time <= 0 {
+		return fmt.Errorf("-rounds and -idle must be at least 1, -bytes at least %d and -time positive", manyStreams*writeSize)
 	}
 	all := transports()
 	if *far {
