@@ -86,7 +86,7 @@ func demoRelay(ctx context.Context, cfg *overlay.Config) (stop func() error, err
 }
 
 func demoNode(ctx context.Context, cfg overlay.Config, i int, users net.Listener, dir string, log logrus.FieldLogger) error {
-	s := settings{data: filepath.Join(dir, strconv.Itoa(i)), Quorums: defaultQuorums, patience: patience}
+	s := settings{data: filepath.Join(dir, strconv.Itoa(i)), Quorums: defaultQuorums, patience: patience, new: i == 1}
 	if i > 1 {
 		s.join = []string{"kv-1"}
 	}

@@ -26,7 +26,8 @@ type record struct {
 	ready    uint64    // the epoch of a view in which it serves all that is its
 }
 
-// observe takes how a call to a node ended. Any error that the node itself has sent is a sign of life.
+// observe takes how a call to a node ended. Any error that the node itself has sent is a sign
+// of life, but that it is of another store now.
 func (h *health) observe(node overlay.NodeID, err error) {
 	if err != nil && (errors.Is(err, context.Canceled) || connect.CodeOf(err) == connect.CodeCanceled) {
 		return // it was not waited for
@@ -34,7 +35,7 @@ func (h *health) observe(node overlay.NodeID, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.nodes[node]
-	if err == nil || connect.IsWireError(err) {
+	if err == nil || connect.IsWireError(err) && connect.CodeOf(err) != connect.CodeUnauthenticated {
 		r.failures, r.answered = 0, time.Now()
 	} else {
 		if r.failures == 0 {

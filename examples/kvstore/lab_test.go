@@ -86,6 +86,9 @@ func (l *lab) run(host string, node *overlay.Node) {
 	if host != l.hosts[0] {
 		cfg.Join = []string{l.hosts[0]}
 	}
+	if _, err := os.Stat(cfg.Dir); err != nil && cfg.Join == nil {
+		cfg.New = true
+	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		l.t.Fatal(err)
 	}

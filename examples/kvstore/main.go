@@ -2,7 +2,7 @@
 // form a Chord ring, keep each value three times, and answer as one. With WEFT_SECRET and
 // WEFT_RELAYS set on each machine:
 //
-//	WEFT_NAME=kv-1 go run ./kvstore --data /tmp/kv-1                              # a new store
+//	WEFT_NAME=kv-1 go run ./kvstore --data /tmp/kv-1 --new                        # a new store
 //	WEFT_NAME=kv-2 go run ./kvstore --data /tmp/kv-2 --listen 127.0.0.1:8081 --join kv-1
 //
 // Then curl -T file http://127.0.0.1:8080/v1/keys/hello writes on one, and
@@ -43,6 +43,7 @@ func main() {
 type settings struct {
 	listen, data string
 	join         []string
+	new          bool
 	patience     time.Duration
 	Quorums
 }
@@ -52,10 +53,11 @@ func parse(args []string) (settings, error) {
 	flags := flag.NewFlagSet("kvstore", flag.ContinueOnError)
 	flags.StringVar(&s.listen, "listen", "127.0.0.1:8080", "where users reach the store, by HTTP; keep it on loopback")
 	flags.StringVar(&s.data, "data", "kv", "directory of the node's data, and of its key unless WEFT_STATE is set")
-	flags.Func("join", "a member of the store, by ID, key or name; several separated by commas. None: a new store, unless --data has one", func(list string) error {
+	flags.Func("join", "a member of the store, by ID, key or name; several separated by commas; needed once", func(list string) error {
 		s.join = append(s.join, strings.Split(list, ",")...)
 		return nil
 	})
+	flags.BoolVar(&s.new, "new", false, "make a new store; only for the first start of the first node")
 	flags.IntVar(&s.Replicas, "replicas", s.Replicas, "of a new store: how many nodes keep each value")
 	flags.IntVar(&s.Read, "read", s.Read, "of a new store: how many of them answer a read")
 	flags.IntVar(&s.Write, "write", s.Write, "of a new store: how many of them have a write on disk before it is acknowledged")
@@ -109,7 +111,7 @@ func runNode(ctx context.Context, node *overlay.Node, ln net.Listener, s setting
 	}
 	peer, transport := dialler(node)
 	defer transport.CloseIdleConnections()
-	n, err := open(Config{ID: node.ID(), Dir: s.data, Peer: peer, Join: s.join, Quorums: s.Quorums, Patience: s.patience, Log: log})
+	n, err := open(Config{ID: node.ID(), Dir: s.data, Peer: peer, Join: s.join, New: s.new, Quorums: s.Quorums, Patience: s.patience, Log: log})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,8 @@ type Config struct {
 	ID        overlay.NodeID
 	Dir       string                                             // where its file is or will be
 	Peer      func(address string) kvv1connect.NodeServiceClient // others, by ID, key or name
-	Join      []string                                           // members, by ID, key or name; none: a new store, unless Dir has one
+	Join      []string                                           // members, by ID, key or name; not needed if Dir has a store
+	New       bool                                               // to found a store
 	Log       logrus.FieldLogger
 	Bolt      bolt.Options
 	Quorums                 // of a new store
@@ -86,18 +87,29 @@ func open(cfg Config) (*Node, error) {
 		ctx:    ctx, stop: stop,
 		calls: make(chan struct{}, maxCalls), changing: make(chan struct{}, 1), woken: make(chan struct{}, 1),
 	}
-	if s := disk.current(); s.view.Epoch == 0 && len(cfg.Join) == 0 {
-		err = disk.update(ctx, func(t *txn) error {
-			return t.enter(founding(rand.Uint64()|1, t.state.self, cfg.Quorums))
-		})
-		if err != nil {
-			stop()
-			return nil, errors.Join(err, disk.close())
-		}
+	if err := n.begin(); err != nil {
+		stop()
+		return nil, errors.Join(err, disk.close())
 	}
 	n.loops.Go(n.takeOvers)
 	n.loops.Go(n.rounds)
 	return n, nil
+}
+
+// begin founds a store if that is wanted. Whoever has lost his disk must not do that by mistake:
+// users would find nothing in it.
+func (n *Node) begin() error {
+	switch epoch := n.disk.current().view.Epoch; {
+	case epoch > 0 && n.cfg.New:
+		return fmt.Errorf("there is a store in %s already: go on with it without --new, or use another directory", n.cfg.Dir)
+	case epoch == 0 && n.cfg.New == (len(n.cfg.Join) > 0):
+		return errors.New("there is no store here yet: say a member of one (--join), or that this is to be a new one (--new)")
+	case epoch > 0 || !n.cfg.New:
+		return nil
+	}
+	return n.disk.update(n.ctx, func(t *txn) error {
+		return t.enter(founding(rand.Uint64()|1, t.state.self, n.cfg.Quorums))
+	})
 }
 
 // valid sets defaults and says what is wrong.

@@ -47,14 +47,19 @@ func startProcess(t testing.TB, cfg overlay.Config, name, join string) *process 
 		p.args = append(p.args, "--join", join)
 	}
 	t.Cleanup(p.kill)
-	p.start()
+	if join == "" {
+		p.start("--new")
+	} else {
+		p.start()
+	}
 	return p
 }
 
-func (p *process) start() {
+// start starts the process with its arguments and those of its first start.
+func (p *process) start(first ...string) {
 	p.t.Helper()
 	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), "KVSTORE_ARGS="+strings.Join(p.args, " "), "WEFT_NETWORK=", "WEFT_OPEN=", "WEFT_INVITE=", "WEFT_STATE=",
+	p.cmd.Env = append(os.Environ(), "KVSTORE_ARGS="+strings.Join(append(first, p.args...), " "), "WEFT_NETWORK=", "WEFT_OPEN=", "WEFT_INVITE=", "WEFT_STATE=",
 		"WEFT_NO_LAN=1", "WEFT_SECRET="+p.cfg.Secret, "WEFT_RELAYS="+strings.Join(p.cfg.Relays, ","), "WEFT_NAME="+p.name)
 	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -89,6 +89,9 @@ func (w *world) start(id overlay.NodeID) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		w.t.Fatal(err)
 	}
+	if cfg.New = len(w.all) == 1; cfg.New {
+		cfg.Join = nil
+	}
 	n, err := open(cfg)
 	if err != nil {
 		w.t.Fatal(err)

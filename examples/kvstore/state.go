@@ -86,7 +86,7 @@ func notYet(format string, args ...any) error {
 func (s *state) at(store, epoch uint64) error {
 	switch {
 	case store != s.view.Store:
-		return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("node %v is of another store, %x", s.self.Node, s.view.Store))
+		return connect.NewError(connect.CodeUnauthenticated, fmt.Errorf("node %v is of another store, %x", s.self.Node, s.view.Store))
 	case epoch != s.view.Epoch:
 		return otherView("node %v is in view %d, not %d", s.self.Node, s.view.Epoch, epoch)
 	}

@@ -38,7 +38,7 @@ func startReal(t *testing.T, cfg overlay.Config, name, join string) *realNode {
 		t.Fatal(err)
 	}
 	r.url = "http://" + ln.Addr().String()
-	s := settings{data: t.TempDir(), Quorums: defaultQuorums, patience: 2 * time.Second}
+	s := settings{data: t.TempDir(), Quorums: defaultQuorums, patience: 2 * time.Second, new: join == ""}
 	if join != "" {
 		s.join = []string{join}
 	}
@@ -255,6 +255,27 @@ func TestFlags(t *testing.T) {
 	s, err := parse([]string{"--join", "kv-1,kv-2", "--join", "kv-3", "--replicas", "5", "--read", "3", "--write", "4"})
 	if fmt.Sprint(s.join, s.Quorums) != "[kv-1 kv-2 kv-3] {5 3 4}" || err != nil {
 		t.Errorf("%v, %v", s, err)
+	}
+	for _, s := range []settings{{}, {new: true, join: []string{"kv-1"}}} {
+		cfg := Config{Dir: t.TempDir(), Log: logrus.New(), New: s.new, Join: s.join}
+		if _, err := open(cfg); err == nil || !strings.Contains(err.Error(), "--join), or that this is to be a new one (--new)") {
+			t.Error(err)
+		}
+	}
+	cfg := Config{ID: 1, Dir: t.TempDir(), Log: logrus.New(), New: true}
+	n, err := open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := open(cfg); err == nil || !strings.Contains(err.Error(), "go on with it without --new") {
+		t.Error(err)
+	}
+	cfg.ID, cfg.New = 2, false
+	if _, err := open(cfg); err == nil || !strings.Contains(err.Error(), "it belongs to node 0000000000000001, and this is 0000000000000002") {
+		t.Error(err)
 	}
 	testnet.Setenv(t, overlay.Config{})
 	if err := run(t.Context(), []string{"--data", t.TempDir()}); err == nil || !strings.Contains(err.Error(), "set WEFT_SECRET") {
