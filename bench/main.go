@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each transport is measured")
 	flags.Int64Var(&o.budget.bytes, "bytes", 1<<30, "end a transfer after this many bytes")
 	flags.DurationVar(&o.budget.time, "time", time.Second, "end a measurement after this time")
-	flags.IntVar(&o.budget.idle, "idle", 500, "how many streams are open to measure what an idle one takes")
+	flags.IntVar(&o.budget.idle, "idle", 200, "how many streams are open to measure what an idle one takes; libp2p over QUIC allows 256")
 	flags.BoolVar(&o.processes, "processes", false, "run the server's side, and the relay, in a process of its own")
 	both := flags.Bool("both", false, "measure both in one process and in two")
 	dir := flags.String("out", "", "also write bench.md, and pictures/bench-*.svg, into this folder")
