@@ -189,7 +189,7 @@ func TestOneSessionAndRestart(t *testing.T) {
 	if err := <-failed; connect.CodeOf(err) != connect.CodeUnavailable && connect.CodeOf(err) != connect.CodeCanceled && connect.CodeOf(err) != connect.CodeUnknown && connect.CodeOf(err) != connect.CodeInternal {
 		t.Errorf("%v: %v", connect.CodeOf(err), err)
 	}
-	instance = "another process"
+	instance += " anew"
 	serveOn(t, server)
 	if _, err := cluster.Echo(ctx, data("again")); err != nil {
 		t.Error(err)
