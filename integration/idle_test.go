@@ -33,25 +33,12 @@ const (
 // five thousand of them: the relay's process alone, user and system time
 // together. WEFT_BIG=1 runs it; it takes some minutes.
 func TestARelayOfIdleNodesIsIdle(t *testing.T) {
-	if os.Getenv("WEFT_BIG") == "" {
-		t.Skip("WEFT_BIG=1 runs it")
-	}
-	if racetest.Enabled {
-		t.Skip("the nodes are of this process, whose memory the race detector multiplies")
-	}
-	needFiles(t, idleNodes+500)
-	l := newLab(t)
-	l.secret = ""
-	addrFile := filepath.Join(t.TempDir(), "addr")
-	relay := l.weft("relay", "--listen", "127.0.0.1:0", "--addr-file", addrFile)
-	l.relays = []string{l.awaitFile(addrFile)}
-
+	l, pid := crowded(t, idleNodes)
 	ctx, cancel := context.WithTimeout(t.Context(), joinTimeout)
 	defer cancel()
 	began := time.Now()
 	nodes := join(ctx, t, l.relays, idleNodes)
 	joined := time.Since(began)
-	pid := relay.cmd.Process.Pid
 	<-time.After(10 * time.Second) // what joining has left to do
 	before, watched := processTime(t, pid), time.Now()
 	<-time.After(idleFor)
@@ -71,6 +58,25 @@ func TestARelayOfIdleNodesIsIdle(t *testing.T) {
 	if share > idleAtMost {
 		t.Errorf("the relay used %.1f %% of one CPU, want %v at most", share, idleAtMost)
 	}
+}
+
+// crowded starts a relay of an open network, for n nodes of this process, and returns the
+// ID of its process; or skips the test.
+func crowded(t *testing.T, n int) (*lab, int) {
+	t.Helper()
+	if os.Getenv("WEFT_BIG") == "" {
+		t.Skip("WEFT_BIG=1 runs it")
+	}
+	if racetest.Enabled {
+		t.Skip("the nodes are of this process, whose memory the race detector multiplies")
+	}
+	needFiles(t, uint64(n)+500)
+	l := newLab(t)
+	l.secret = ""
+	addrFile := filepath.Join(t.TempDir(), "addr")
+	relay := l.weft("relay", "--listen", "127.0.0.1:0", "--addr-file", addrFile)
+	l.relays = []string{l.awaitFile(addrFile)}
+	return l, relay.cmd.Process.Pid
 }
 
 // join starts n nodes that have joined when it returns, and end with the test.

@@ -9,8 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weftnet/weft/internal/racetest"
 	"github.com/weftnet/weft/overlay"
 )
 
@@ -36,19 +33,7 @@ const (
 // A relay carries a thousand pairs that say a megabit a second each: it drops nothing
 // and needs less than one CPU, of its process alone. WEFT_BIG=1 runs it.
 func TestARelayOfAThousandPairs(t *testing.T) {
-	if os.Getenv("WEFT_BIG") == "" {
-		t.Skip("WEFT_BIG=1 runs it")
-	}
-	if racetest.Enabled {
-		t.Skip("the nodes are of this process, whose memory the race detector multiplies")
-	}
-	needFiles(t, 2*pairs+500)
-	l := newLab(t)
-	l.secret = ""
-	addrFile := filepath.Join(t.TempDir(), "addr")
-	relay := l.weft("relay", "--listen", "127.0.0.1:0", "--addr-file", addrFile)
-	l.relays = []string{l.awaitFile(addrFile)}
-
+	l, pid := crowded(t, 2*pairs)
 	ctx, cancel := context.WithTimeout(t.Context(), joinTimeout)
 	defer cancel()
 	nodes := join(ctx, t, l.relays, 2*pairs)
@@ -60,7 +45,6 @@ func TestARelayOfAThousandPairs(t *testing.T) {
 		wg.Go(func() { talk(t.Context(), clients[i], i, &written) })
 	}
 	<-time.After(5 * time.Second)
-	pid := relay.cmd.Process.Pid
 	used, began := processTime(t, pid), time.Now()
 	said, heard, forwarded := written.Load(), read.Load(), relayCounter(t, l.relays[0], "weft_relay_forwarded_frames_total")
 	<-time.After(pairsFor)
