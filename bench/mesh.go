@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/yamux"
 	"github.com/weaveworks/mesh"
 )
 
@@ -240,8 +239,7 @@ func (c *meshConn) Close() error { c.node.close(); return nil }
 
 type meshServer struct {
 	end, meet *meshNode // meet is where clients connect
-	mu        sync.Mutex
-	session   *yamux.Session
+	streams   yamuxSession
 }
 
 func (s *meshServer) Addr() string {
@@ -250,7 +248,7 @@ func (s *meshServer) Addr() string {
 
 // Accept learns the client's name by its first message.
 func (s *meshServer) Accept() (net.Conn, error) {
-	if s.session == nil {
+	return s.streams.accept(func() (io.ReadWriteCloser, error) {
 		var first meshMessage
 		select {
 		case first = <-s.end.in:
@@ -260,29 +258,12 @@ func (s *meshServer) Accept() (net.Conn, error) {
 		if err := s.end.reach(context.Background(), first.from); err != nil {
 			return nil, err
 		}
-		session, err := yamux.Server(&meshConn{s.end, first.from, first.data}, yamuxConfig())
-		if err != nil {
-			return nil, err
-		}
-		s.mu.Lock() // Close looks, too
-		s.session = session
-		s.mu.Unlock()
-	}
-	c, err := s.session.AcceptStream()
-	if err != nil {
-		return nil, err
-	}
-	return yamuxConn{c}, nil
+		return &meshConn{s.end, first.from, first.data}, nil
+	})
 }
 
 func (s *meshServer) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var err error
-	if s.session != nil {
-		err = s.session.Close()
-	}
-	err = errors.Join(err, s.end.Close())
+	err := errors.Join(s.streams.close(), s.end.Close())
 	if s.meet != s.end {
 		err = errors.Join(err, s.meet.Close())
 	}
@@ -292,31 +273,16 @@ func (s *meshServer) Close() error {
 type meshClient struct {
 	node    *meshNode
 	to      mesh.PeerName
-	session *yamux.Session // nil before the first Dial
+	streams yamuxSession
 }
 
 func (c *meshClient) Dial(ctx context.Context) (net.Conn, error) {
-	if c.session == nil {
+	return c.streams.open(func() (io.ReadWriteCloser, error) {
 		if err := c.node.reach(ctx, c.to); err != nil {
 			return nil, err
 		}
-		session, err := yamux.Client(&meshConn{node: c.node, to: c.to}, yamuxConfig())
-		if err != nil {
-			return nil, err
-		}
-		c.session = session
-	}
-	s, err := c.session.OpenStream()
-	if err != nil {
-		return nil, err
-	}
-	return yamuxConn{s}, nil
+		return &meshConn{node: c.node, to: c.to}, nil
+	})
 }
 
-func (c *meshClient) Close() error {
-	var err error
-	if c.session != nil {
-		err = c.session.Close()
-	}
-	return errors.Join(err, c.node.Close())
-}
+func (c *meshClient) Close() error { return errors.Join(c.streams.close(), c.node.Close()) }

@@ -39,30 +39,19 @@ func yamuxConfig() *yamux.Config {
 	return cfg
 }
 
-// yamuxServer accepts the streams of the one session that is made on what is
-// below.
-type yamuxServer struct {
-	below   Server
-	mu      sync.Mutex
+// A yamuxSession is the one session of a side. The first call makes it, of the conn
+// that below returns. Calls but close come from one goroutine at a time.
+type yamuxSession struct {
+	mu      sync.Mutex // close looks at session, too
 	session *yamux.Session
 }
 
-func (s *yamuxServer) Addr() string { return s.below.Addr() }
+// below returns what a session runs on.
+type below func() (io.ReadWriteCloser, error)
 
-// Accept is called by one goroutine at a time.
-func (s *yamuxServer) Accept() (net.Conn, error) {
-	if s.session == nil {
-		c, err := s.below.Accept()
-		if err != nil {
-			return nil, err
-		}
-		session, err := yamux.Server(c, yamuxConfig())
-		if err != nil {
-			return nil, errors.Join(err, c.Close())
-		}
-		s.mu.Lock() // Close looks, too
-		s.session = session
-		s.mu.Unlock()
+func (s *yamuxSession) accept(b below) (net.Conn, error) {
+	if err := s.begin(b, yamux.Server); err != nil {
+		return nil, err
 	}
 	c, err := s.session.AcceptStream()
 	if err != nil {
@@ -71,45 +60,68 @@ func (s *yamuxServer) Accept() (net.Conn, error) {
 	return yamuxConn{c}, nil
 }
 
-func (s *yamuxServer) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := s.below.Close()
-	if s.session != nil {
-		err = errors.Join(err, s.session.Close())
+func (s *yamuxSession) open(b below) (net.Conn, error) {
+	if err := s.begin(b, yamux.Client); err != nil {
+		return nil, err
 	}
-	return err
-}
-
-type yamuxClient struct {
-	below   Client
-	session *yamux.Session // nil before the first Dial
-}
-
-func (c *yamuxClient) Dial(ctx context.Context) (net.Conn, error) {
-	if c.session == nil {
-		below, err := c.below.Dial(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if c.session, err = yamux.Client(below, yamuxConfig()); err != nil {
-			return nil, errors.Join(err, below.Close())
-		}
-	}
-	s, err := c.session.OpenStream()
+	c, err := s.session.OpenStream()
 	if err != nil {
 		return nil, err
 	}
-	return yamuxConn{s}, nil
+	return yamuxConn{c}, nil
 }
 
-func (c *yamuxClient) Close() error {
-	var err error
-	if c.session != nil {
-		err = c.session.Close()
+func (s *yamuxSession) begin(b below, side func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error)) error {
+	if s.session != nil {
+		return nil
 	}
-	return errors.Join(err, c.below.Close())
+	c, err := b()
+	if err != nil {
+		return err
+	}
+	session, err := side(c, yamuxConfig())
+	if err != nil {
+		return errors.Join(err, c.Close())
+	}
+	s.mu.Lock()
+	s.session = session
+	s.mu.Unlock()
+	return nil
 }
+
+func (s *yamuxSession) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.session == nil {
+		return nil
+	}
+	return s.session.Close()
+}
+
+type yamuxServer struct {
+	below   Server
+	streams yamuxSession
+}
+
+func (s *yamuxServer) Addr() string { return s.below.Addr() }
+
+// Accept is called by one goroutine at a time.
+func (s *yamuxServer) Accept() (net.Conn, error) {
+	return s.streams.accept(func() (io.ReadWriteCloser, error) { return s.below.Accept() })
+}
+
+func (s *yamuxServer) Close() error { return errors.Join(s.below.Close(), s.streams.close()) }
+
+type yamuxClient struct {
+	below   Client
+	streams yamuxSession
+}
+
+func (c *yamuxClient) Dial(ctx context.Context) (net.Conn, error) {
+	return c.streams.open(func() (io.ReadWriteCloser, error) { return c.below.Dial(ctx) })
+}
+
+func (c *yamuxClient) Close() error { return errors.Join(c.streams.close(), c.below.Close()) }
 
 // yamuxConn names the half-close that yamux calls Close.
 type yamuxConn struct{ *yamux.Stream }

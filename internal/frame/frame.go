@@ -97,13 +97,13 @@ func (f *Frame) Release() {
 	}
 }
 
-// MaxUrgent is the largest frame that can be urgent, in bytes.
-const MaxUrgent = 2 << 10
+// maxUrgent is the largest frame that can be urgent, in bytes.
+const maxUrgent = 2 << 10
 
 // SetUrgent says that nothing comes right behind the frame, if it is a small one, so
 // that it pays to pass it on in the goroutine that has it rather than to wake another
 // one. The mark stays in this process.
-func (f *Frame) SetUrgent() { f.urgent = len(f.buf) <= MaxUrgent }
+func (f *Frame) SetUrgent() { f.urgent = len(f.buf) <= maxUrgent }
 
 // Urgent reports whether SetUrgent was called.
 func (f *Frame) Urgent() bool { return f.urgent }

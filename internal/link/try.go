@@ -1,10 +1,6 @@
 package link
 
-import (
-	"slices"
-
-	"github.com/weftnet/weft/internal/frame"
-)
+import "github.com/weftnet/weft/internal/frame"
 
 // canTry implements tryWriter.
 func (c *StreamConn) canTry() bool { return c.try.can() }
@@ -25,7 +21,7 @@ func (c *StreamConn) writeRest() error {
 	if len(c.try.rest) == 0 {
 		return nil
 	}
-	rest := slices.Clip(c.try.rest)
+	rest := c.try.rest
 	c.try.rest = nil // seldom needed
 	_, err := c.conn.Write(rest)
 	return err

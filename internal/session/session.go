@@ -253,9 +253,7 @@ func (s *Session) OpenStream(ctx context.Context, k Kind) (*Stream, error) {
 			return nil, err
 		}
 		if st != nil {
-			if !s.quickTurn(true) {
-				s.Wake()
-			}
+			s.turnOrWake()
 			return st, nil
 		}
 		select {
@@ -357,6 +355,12 @@ func (s *Session) queueQuick(st *Stream) {
 	s.mu.Lock()
 	s.queueLocked(st)
 	s.mu.Unlock()
+	s.turnOrWake()
+}
+
+// turnOrWake has a little sent: by the caller, if it can be, or else by the session's
+// goroutine.
+func (s *Session) turnOrWake() {
 	if !s.quickTurn(true) {
 		s.Wake()
 	}
